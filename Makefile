@@ -1,0 +1,64 @@
+# Needs Python 3.11+ and make; everything else is put into .venv on the first run.
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -q
+
+# A virtual environment of the caller, or settings that change what is installed and where, are not ours.
+unexport PIP_CONSTRAINT PIP_NO_BINARY PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER PYTHONDONTWRITEBYTECODE \
+    PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONWARNINGS UV_CONSTRAINT UV_EXCLUDE_NEWER UV_NO_BINARY UV_NO_BUILD \
+    UV_OVERRIDE UV_PROJECT_ENVIRONMENT UV_PYTHON UV_REQUIRE_HASHES UV_SYSTEM_PYTHON VIRTUAL_ENV
+export PYTHON
+
+# A stamp written in another folder, or whose Python has gone, is no stamp.
+$(shell [ "$$(cat .venv/.stamp 2>/dev/null)" = "$$(pwd -P)" ] && [ -x $(BIN)/python ] || rm -f .venv/.stamp)
+
+.PHONY: help demo test check lint format bench soak pins clean
+
+help:
+	@echo 'make demo    the governed loop on a real database, in one screen'
+	@echo 'make test    every test'
+	@echo 'make check   lint, types and the fast tests, under a minute'
+	@echo 'make lint    ruff and mypy --strict'
+	@echo 'make format  let ruff rewrite what it can'
+	@echo 'make bench   ratios beside the floors of this machine'
+	@echo 'make soak    load, faults and the fuzz tests at large sizes'
+	@echo 'make pins    resolve requirements/*.txt again'
+	@echo 'make clean   remove .venv, caches and what the demo left'
+
+demo: .venv/.stamp
+	@$(BIN)/kiff demo
+
+test: .venv/.stamp
+	@$(PYTEST) -n 2 --dist loadfile
+
+check: lint
+	@$(PYTEST) -n 2 --dist loadfile -m 'not slow and not soak'
+
+lint: .venv/.stamp
+	@$(BIN)/python -m ruff check --quiet --output-format concise .
+	@$(BIN)/python -m ruff format --check --quiet .
+	@$(BIN)/python -m mypy --no-error-summary
+
+format: .venv/.stamp
+	@$(BIN)/python -m ruff check --fix --quiet .
+	@$(BIN)/python -m ruff format --quiet .
+
+bench: .venv/.stamp
+	@$(BIN)/python -m benchmarks
+
+soak: .venv/.stamp
+	@KIFF_SOAK=1 $(PYTEST) -m 'soak or hypothesis'
+
+COMPILE := -m uv --quiet pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+pins: .venv/.stamp
+	$(BIN)/python $(COMPILE) requirements/setup.in -o requirements/setup.txt
+	$(BIN)/python $(COMPILE) -c requirements/setup.txt packages/kiff/pyproject.toml requirements/setup.in requirements/dev.in -o requirements/dev.txt
+	$(BIN)/python $(COMPILE) -c requirements/dev.txt packages/kiff/pyproject.toml -o requirements/runtime.txt
+
+clean:
+	@rm -rf .venv .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.stamp: .ci/setup requirements/setup.txt requirements/dev.txt $(wildcard packages/*/pyproject.toml)
+	@sh .ci/setup

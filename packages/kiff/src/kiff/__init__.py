@@ -1,0 +1,76 @@
+"""KIFF: the control tower between AI agents and the real world.
+
+An agent proposes an action on an entity; KIFF decides, before anything happens, whether it may run, records
+every step in a log that anyone can verify and replay, and signs a receipt for every decision.
+
+    with kiff.open_runtime("refunds.db", domains=[kiff.load(text)], executors={"refund.issue": issue}) as runtime:
+        answer = runtime.execute(caller, entity="order:ord_001", action="AUTO_REFUND", parameters={...}).result()
+
+Names are imported when they are first used, so that a command that needs one of them does not pay for all.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kiff.domain import Domain, Issue, Transition, check, load
+    from kiff.embedded import open_runtime
+    from kiff.errors import ActionFailed, KiffError
+    from kiff.protocol.action import ActionContract, Approval, ApprovalPolicy, Emits, Risk
+    from kiff.protocol.actor import Caller, Principal
+    from kiff.runtime import Operation, Pending, Runtime
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ActionContract": "kiff.protocol.action",
+    "ActionFailed": "kiff.errors",
+    "Approval": "kiff.protocol.action",
+    "ApprovalPolicy": "kiff.protocol.action",
+    "Caller": "kiff.protocol.actor",
+    "Domain": "kiff.domain",
+    "Emits": "kiff.protocol.action",
+    "Issue": "kiff.domain",
+    "KiffError": "kiff.errors",
+    "Operation": "kiff.runtime",
+    "Pending": "kiff.runtime",
+    "Principal": "kiff.protocol.actor",
+    "Risk": "kiff.protocol.action",
+    "Runtime": "kiff.runtime",
+    "Transition": "kiff.domain",
+    "check": "kiff.domain",
+    "load": "kiff.domain",
+    "open_runtime": "kiff.embedded",
+}
+
+__all__ = [
+    "ActionContract",
+    "ActionFailed",
+    "Approval",
+    "ApprovalPolicy",
+    "Caller",
+    "Domain",
+    "Emits",
+    "Issue",
+    "KiffError",
+    "Operation",
+    "Pending",
+    "Principal",
+    "Risk",
+    "Runtime",
+    "Transition",
+    "check",
+    "load",
+    "open_runtime",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module `kiff` has no attribute `{name}`")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value

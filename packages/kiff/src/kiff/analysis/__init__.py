@@ -1,0 +1,8 @@
+"""What re-runs the kernel over data: verify a whole store, replay its history. It reads; it never writes."""
+
+from __future__ import annotations
+
+from kiff.analysis.replay import Replayed, replay_store
+from kiff.analysis.verify import StoreVerdict, verify_store
+
+__all__ = ["Replayed", "StoreVerdict", "replay_store", "verify_store"]

@@ -1,0 +1,381 @@
+"""What the rows must say, read out of an entity's records alone.
+
+The log is the truth and every row a convenience: this file tells, record by record, what the rows of one
+entity have become. What the log does not tell is listed in UNBOUND, and is not expected of anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from kiff.analysis.history import Versions, beside
+from kiff.canonical import digest
+from kiff.errors import InvalidInput
+from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.clearance import Clearance
+from kiff.protocol.instant import parse_rfc3339, rfc3339
+from kiff.protocol.state import EntityState
+from kiff.runtime.ports import Store
+from kiff.runtime.rows import CommandRow, LastApproval, Runway
+from kiff.runtime.step.fold import transition
+from kiff.runtime.step.propose import NOT_FINAL
+
+UNBOUND: dict[str, dict[str, str]] = {
+    "approvals": {
+        "due_at": "when a sweep looks; expiry is judged by expires_at and use_by, which are bound",
+        "proposer_person": "the person behind the proposer is not in the log",
+    },
+    "clearances": {
+        "due_at": "when a sweep looks; lateness is judged by the deadline, which is bound",
+        "owner": "which process ran it is not in the log",
+        "principal_person": "the person behind the proposer is not in the log",
+    },
+    "commands": {
+        "answer": "its `message` and `next_step` are sentences made from members that are bound",
+        "id": "a review's id is the caller's idempotency key, or drawn; neither is in the log",
+    },
+}
+"""Columns that a change may go unnoticed in, and why. All others are compared with the log."""
+
+UNREADABLE = (KeyError, IndexError, TypeError, AttributeError, ValueError, InvalidInput)
+"""What reading a record raises when it is not what its kind says."""
+
+Fields = dict[str, Any]
+Expected = dict[tuple[type, str], Fields]
+"""(row type, key) -> the columns the log tells of. `answer` is a dict of the answer's members."""
+
+
+class EntityRows:
+    """One entity's rows as its records lead to them."""
+
+    def __init__(self, store: Store, tenant: str, entity: str, versions: Versions) -> None:
+        self.reviews: dict[str, list[Fields]] = {}
+        """By approval: the answers that a grant or a denial of it can have left under a review's own id."""
+        self._store = store
+        self._tenant = tenant
+        self._entity = entity
+        self._versions = versions
+        self._state = EntityState(tenant, entity, "", None, 0)
+        self._fencing = 0
+        self._holder: str | None = None
+        self._in_doubt: list[str] = []
+        self._rows: Expected = {}
+        self._decided: Fields = {}
+        self._ingested: Fields = {}
+
+    def rows(self) -> Expected:
+        """After the last record: every row that must be there."""
+        expected = dict(self._rows)
+        state = self._state
+        if state.version:
+            fields = {"domain": state.domain, "state": state.state, "version": state.version}
+            expected[EntityState, self._entity] = fields
+        if self._fencing:
+            waiting = ",".join(self._in_doubt)
+            expected[Runway, self._entity] = {"holder": self._holder, "fencing": self._fencing, "in_doubt": waiting}
+        return expected
+
+    def take(self, record: dict[str, Any]) -> None:
+        """The next record.
+
+        Raises:
+            UNREADABLE: the record lacks what its kind needs.
+        """
+        read = _READ.get(record["kind"])
+        if read is not None:
+            read(self, record, record["data"])
+
+    def _event(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        event = data["event"]
+        domain = self._versions.get(record["versions"]["domain"])
+        after = None if domain is None else transition(domain, self._state, event["type"])
+        self._state = after or self._state
+        if record["causation_id"] != event["id"]:
+            return  # an operation emitted it: no caller waits for it by its id
+        self._ingested = {
+            "event_id": event["id"],
+            "entity": self._entity,
+            "state": self._state.state,
+            "version": self._state.version,
+            "trace_id": record["trace_id"],
+            "applied": after is not None,
+            "code": None if after is not None else "invalid_transition",
+            "settled": None,
+        }
+        payload = beside(self._store, self._tenant, event, "payload")
+        row = self._row(CommandRow, f"event:{event['id']}")
+        row |= {"status": "final", "operation_id": None, "answer": self._ingested}
+        if payload is not None:
+            row["digest"] = event_digest(event, self._entity, payload)
+
+    def _decision(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        facts = data["facts"]
+        body = beside(self._store, self._tenant, data, "proposal")
+        proposal = {} if body is None else orjson.loads(body)
+        answer = {
+            "proposal_id": record["causation_id"],
+            "outcome": data["outcome"],
+            "action": data["action"],
+            "entity": self._entity,
+            "receipt_id": data["receipt"]["id"],
+            "trace_id": record["trace_id"],
+            "reasons": data["reasons"],
+            "approval_id": data.get("approval_id"),
+        }
+        self._decided = {"record": record, "proposal": proposal, "body": body, "answer": answer}
+        row = self._row(CommandRow, f"propose:{record['causation_id']}")
+        row |= {"digest": f"{proposal.get('mode')}:{data['action_digest']}", "operation_id": None, "answer": answer}
+        if data["outcome"] == "allowed":
+            self._cleared(record, data, proposal, facts, row)
+        elif data["outcome"] == "approval_required" or data["reasons"][0]["code"] in NOT_FINAL:
+            row["status"] = "open"
+        else:
+            row["status"] = "final"
+
+    def _cleared(
+        self, record: dict[str, Any], data: dict[str, Any], proposal: Fields, facts: dict[str, Any], command: Fields
+    ) -> None:
+        clearance_id = data["clearance_id"]
+        deadline = self._deadline(data["receipt"]["id"])
+        version, at = record["versions"]["domain"], parse_rfc3339(record["at"], field="at")
+        domain = self._versions.get(version)
+        contract = self._versions.contract(version, data["action"])
+        holds = contract is not None and contract.lock == "entity"
+        executes = proposal.get("mode") == "execute"
+        self._row(Clearance, clearance_id).update(
+            status="open",
+            mode=proposal.get("mode"),
+            proposal_id=record["causation_id"],
+            command_id=f"propose:{record['causation_id']}",
+            domain_version=version,
+            domain_digest=None if domain is None else domain.digest,
+            entity=self._entity,
+            action=data["action"],
+            action_digest=data["action_digest"],
+            principal=record["actor"]["id"],
+            principal_type=record["actor"]["type"],
+            holds_runway=holds,
+            settles=proposal.get("settles"),
+            cleared_at=at,
+            receipt_id=data["receipt"]["id"],
+            trace_id=record["trace_id"],
+            approval_id=facts.get("approval_id"),
+            settled_by=None,
+            settled_at=None,
+            disputed=False,
+        )
+        if deadline is not None:
+            self._row(Clearance, clearance_id)["deadline"] = deadline
+        if holds:
+            self._fencing, self._holder = self._fencing + 1, clearance_id
+        if facts.get("approval") == "granted":
+            approval = self._row(ApprovalRequest, facts["approval_id"])
+            approval.update(status="consumed", consumed_by=clearance_id)
+            if approval.get("on_grant") == "run" and executes:
+                self.reviews[facts["approval_id"]][-1]["answer"]["operation_id"] = clearance_id
+        if executes:
+            command |= {"status": "running", "operation_id": clearance_id, "answer": None}
+        else:
+            command |= {"status": "final"}
+            command["answer"]["clearance_id"] = clearance_id
+            if deadline is not None:
+                command["answer"]["expires_at"] = rfc3339(deadline)
+
+    def _validated(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        self._row(Clearance, data["operation_id"])["fencing"] = data["fencing"]
+
+    def _held(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        approval_id = data["approval_id"]
+        self._row(LastApproval, data["action_digest"])["approval_id"] = approval_id
+        expires_at = parse_rfc3339(data["expires_at"], field="expires_at")
+        approval = self._rows.get((ApprovalRequest, approval_id)) or self._opened(record, data, expires_at)
+        answer = self._decided["answer"]
+        granted = approval.get("status") == "granted" and approval.get("use_by")
+        answer["expires_at"] = rfc3339(approval["use_by"] if granted else expires_at)
+
+    def _opened(self, record: dict[str, Any], data: dict[str, Any], expires_at: int) -> Fields:
+        decided, proposal = self._decided["record"], self._decided["proposal"]
+        contract = self._versions.contract(record["versions"]["domain"], data["action"])
+        approval = self._row(ApprovalRequest, data["approval_id"])
+        approval |= {
+            "status": "pending",
+            "action_digest": data["action_digest"],
+            "domain": proposal.get("domain"),
+            "entity": self._entity,
+            "entity_version": decided["data"]["facts"]["version"],
+            "action": data["action"],
+            "proposal_id": record["causation_id"],
+            "proposer": record["actor"]["id"],
+            "proposer_type": record["actor"]["type"],
+            "roles": ",".join(decided["data"]["facts"].get("roles", ())),
+            "command_id": f"propose:{record['causation_id']}",
+            "trace_id": record["trace_id"],
+            "receipt_id": decided["data"]["receipt"]["id"],
+            "reviewers": ",".join(data["reviewers"]),
+            "opened_at": parse_rfc3339(record["at"], field="at"),
+            "expires_at": expires_at,
+            "use_by": None,
+            "reviewed_by": None,
+            "reviewed_at": None,
+            "reason": None,
+            "consumed_by": None,
+        }
+        if self._decided["body"] is not None:
+            approval["proposal"] = self._decided["body"]
+        if contract is not None:
+            policy = contract.approval_policy
+            approval |= {"on_grant": policy.on_grant, "use_within_ms": 1000 * policy.use_within_seconds}
+        return approval
+
+    def _reviewed(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        granted = record["kind"] == "approval_granted"
+        approval = self._row(ApprovalRequest, data["approval_id"])
+        reviewer, reason = record["actor"]["id"], data["reason"]
+        approval |= {
+            "status": "granted" if granted else "denied",
+            "reviewed_by": reviewer,
+            "reviewed_at": parse_rfc3339(record["at"], field="at"),
+            "reason": reason,
+        }
+        if granted:
+            approval["use_by"] = parse_rfc3339(data["use_by"], field="use_by")
+        verdict = "grant" if granted else "deny"
+        answer = {
+            "id": data["approval_id"],
+            "status": approval["status"],
+            "action_name": data["action"],
+            "entity_id": self._entity.split(":", 1)[1],
+            "reviewed_by": reviewer,
+            "reviewed_at": record["at"],
+            "reason": reason,
+            "use_by": data.get("use_by"),
+            "operation_id": None,
+        }
+        compared = digest("\0".join((verdict, data["approval_id"], reviewer, reason)).encode())
+        row = {"digest": compared, "status": "final", "operation_id": None, "answer": answer}
+        self.reviews.setdefault(data["approval_id"], []).append(row)
+
+    def _hold_ended(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        """A hold that led to no clearance: `approval_expired`, or the `action_blocked` of a denial."""
+        if "receipt" not in data:
+            return
+        approval = self._row(ApprovalRequest, data["approval_id"])
+        expired = record["kind"] == "approval_expired"
+        if expired:
+            approval["status"] = "expired"
+        else:
+            self.reviews[data["approval_id"]][-1]["answer"]["receipt_id"] = data["receipt"]["id"]
+        first = {"code": "state_not_allowed", "detail": {"entity": self._entity}, "outcome": "blocked"}
+        row = self._row(CommandRow, approval["command_id"])
+        row |= {"status": "final", "operation_id": None}
+        row["answer"] = {
+            "proposal_id": approval["proposal_id"],
+            "outcome": data["outcome"],
+            "action": data["action"],
+            "entity": self._entity,
+            "receipt_id": data["receipt"]["id"],
+            "trace_id": record["trace_id"],
+            "reasons": data["reasons"] if expired else [first, *data["reasons"]],
+            "approval_id": data["approval_id"],
+        }
+
+    def _settled(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        clearance = self._row(Clearance, data["operation_id"])
+        at = parse_rfc3339(record["at"], field="at")
+        clearance.update(status=data["status"], settled_by=data["by"], settled_at=at)
+        if data["status"] != "unknown":
+            self._free(data["operation_id"])
+        if data["by"] == "event":
+            self._ingested["settled"] = data["operation_id"]
+        self._completed(clearance, data["operation_id"], data["status"], data, message=data["message"])
+
+    def _expired(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        at = parse_rfc3339(record["at"], field="at")
+        self._row(Clearance, data["operation_id"]).update(status="expired", settled_by="deadline", settled_at=at)
+        self._free(data["operation_id"])
+
+    def _confirmed(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        if data["status"] == "succeeded" and data["by"] == "executor":
+            clearance = self._row(Clearance, data["operation_id"])
+            self._completed(clearance, data["operation_id"], "succeeded", data, message=data["message"])
+
+    def _contradicted(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        clearance = self._row(Clearance, data["operation_id"])
+        clearance.update(status="unknown", disputed=True)
+        if clearance["holds_runway"] and self._holder is None:
+            self._holder = data["operation_id"]
+        elif clearance["holds_runway"] and self._holder != data["operation_id"]:
+            self._in_doubt.append(data["operation_id"])
+        self._completed(clearance, data["operation_id"], "unknown", {}, message=None)
+
+    def _completed(
+        self, clearance: Fields, operation_id: str, status: str, data: dict[str, Any], *, message: str | None
+    ) -> None:
+        """The answer that everybody who sent the command gets from now on."""
+        if clearance["mode"] != "execute":
+            return
+        answer = {
+            "proposal_id": clearance["proposal_id"],
+            "outcome": "allowed",
+            "action": clearance["action"],
+            "entity": self._entity,
+            "receipt_id": clearance["receipt_id"],
+            "trace_id": clearance["trace_id"],
+            "approval_id": clearance["approval_id"],
+            "clearance_id": operation_id,
+            "status": status,
+            "executed": status == "succeeded",
+            "reasons": [],
+        }
+        if message is not None:
+            output = beside(self._store, self._tenant, data, "output")
+            answer |= {"message": message, "output": orjson.loads(output) if output is not None else None}
+        row = self._row(CommandRow, clearance["command_id"])
+        row |= {"status": "final", "operation_id": operation_id, "answer": answer}
+        row["digest"] = f"{clearance['mode']}:{clearance['action_digest']}"
+
+    def _deadline(self, receipt_id: str) -> int | None:
+        """Until when the clearance is good: its receipt says so, and the record binds the receipt."""
+        receipt = self._store.receipt(self._tenant, receipt_id)
+        if receipt is None:
+            return None
+        expires_at = orjson.loads(receipt.core).get("expires_at")
+        return parse_rfc3339(expires_at, field="expires_at") if isinstance(expires_at, str) else None
+
+    def _free(self, operation_id: str) -> None:
+        """Lets go of the runway; an operation in doubt takes it next."""
+        self._in_doubt = [waiting for waiting in self._in_doubt if waiting != operation_id]
+        if self._holder == operation_id:
+            self._holder = self._in_doubt.pop(0) if self._in_doubt else None
+
+    def _row(self, kind: type, key: str) -> Fields:
+        if not isinstance(key, str):
+            raise InvalidInput("expected the id of a row")
+        return self._rows.setdefault((kind, key), {})
+
+
+def event_digest(event: dict[str, Any], entity: str, payload: bytes) -> str:
+    """The compared content of an ingested event, as its command row holds it."""
+    return digest(b"\0".join((event["type"].encode(), entity.encode(), event["source"].encode(), payload)))
+
+
+_READ: dict[str, Callable[[EntityRows, dict[str, Any], dict[str, Any]], None]] = {
+    "action_blocked": EntityRows._hold_ended,
+    "action_executed": EntityRows._settled,
+    "action_failed": EntityRows._settled,
+    "action_unknown": EntityRows._settled,
+    "action_validated": EntityRows._validated,
+    "approval_denied": EntityRows._reviewed,
+    "approval_expired": EntityRows._hold_ended,
+    "approval_granted": EntityRows._reviewed,
+    "approval_required": EntityRows._held,
+    "clearance_expired": EntityRows._expired,
+    "decision_recorded": EntityRows._decision,
+    "event_ingested": EntityRows._event,
+    "outcome_confirmed": EntityRows._confirmed,
+    "outcome_contradicted": EntityRows._contradicted,
+}
+"""How each kind of record changes rows; the others change none."""

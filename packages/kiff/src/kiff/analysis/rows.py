@@ -1,0 +1,247 @@
+"""The rows beside the log: each must say what the log says, none may be missing, none may be there on its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, cast
+
+from msgspec import DecodeError, Struct, json
+
+from kiff.analysis.expected import UNREADABLE, EntityRows, Expected, Fields
+from kiff.analysis.findings import Findings
+from kiff.analysis.history import BLOBS, PAGE, Versions, pages, read_body, subjects
+from kiff.canonical import digest
+from kiff.domain import Domain
+from kiff.errors import InvalidDomain
+from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.clearance import Clearance
+from kiff.protocol.state import EntityState
+from kiff.runtime.answers import Decided, Executed, Ingested, Reviewed
+from kiff.runtime.ports import Key, Store
+from kiff.runtime.rows import (
+    KEYS,
+    ActiveDomain,
+    Blob,
+    CommandRow,
+    DomainVersion,
+    LastApproval,
+    Runway,
+)
+
+NAMES: dict[type, str] = {
+    ActiveDomain: "active domain",
+    ApprovalRequest: "approval",
+    Blob: "blob",
+    Clearance: "clearance",
+    CommandRow: "command",
+    DomainVersion: "domain version",
+    EntityState: "entity",
+    LastApproval: "last approval",
+    Runway: "runway",
+}
+"""What a problem calls a row: `approval appr_…`."""
+
+_BY_ENTITY = (ApprovalRequest, Clearance, CommandRow, EntityState, LastApproval, Runway)
+_OPEN = ("pending", "granted", "open")
+_REVIEW = "review:"
+_AT_ONCE = 500
+
+
+class RowCheck:
+    """Compares one tenant's rows with its log. An entity at a time: memory follows the longest history, not the log.
+
+    Args:
+        activations: the data of each `domain_activated` record, in order.
+        broken: records that were named already as changed.
+    """
+
+    def __init__(
+        self, store: Store, tenant: str, findings: Findings, activations: list[dict[str, Any]], broken: set[int]
+    ) -> None:
+        self._store = store
+        self._tenant = tenant
+        self._findings = findings
+        self._activations = activations
+        self._broken = broken
+        self._versions = Versions(store, tenant)
+        self._found: Counter[type] = Counter()
+        self._waiting: Expected = {}
+        self._reviews: dict[str, list[Fields]] = {}
+
+    def run(self) -> None:
+        self._domains()
+        for entity in subjects(self._store, self._tenant):
+            self._entity(entity)
+            if len(self._waiting) >= _AT_ONCE:
+                self._compare_waiting()
+        self._compare_waiting()
+        self._review_commands()
+        for kind in _BY_ENTITY:
+            if self._store.count(kind, self._tenant) != self._found[kind]:
+                self._strays(kind)
+        self._blobs()
+
+    def _entity(self, entity: str) -> None:
+        rows, changed = self._told(entity, self._findings)
+        # What a changed record leads to is no measure for the rows: then they only have to be there.
+        self._waiting |= {key: {} for key in rows.rows()} if changed else rows.rows()
+        self._reviews |= rows.reviews
+
+    def _told(self, entity: str, findings: Findings) -> tuple[EntityRows, bool]:
+        """The rows that an entity's records lead to, and whether any of those records was changed."""
+        changed = False
+        rows = EntityRows(self._store, self._tenant, entity, self._versions)
+        for page in pages(self._store, self._tenant, entity=entity):
+            for row in page:
+                changed |= row.seq in self._broken
+                record = read_body(row)
+                if record is None:
+                    continue  # the walk over the log named it
+                try:
+                    rows.take(record)
+                except UNREADABLE as error:
+                    if row.seq in self._broken:
+                        continue
+                    message = f"lacks what its kind needs ({type(error).__name__}: {error!s:.80})"
+                    findings.add(f"record {row.seq}", "data", message)
+        return rows, changed
+
+    def _compare_waiting(self) -> None:
+        keys: dict[Key, Fields] = {(kind, self._tenant, key): fields for (kind, key), fields in self._waiting.items()}
+        loaded = self._store.load((), keys).rows
+        for key, expected in keys.items():
+            row = loaded[key]
+            if row is None:
+                self._findings.add(f"{NAMES[key[0]]} {key[2]}", "", "the log tells of it, and it has no row")
+                continue
+            self._found[key[0]] += 1
+            self._compare(row, f"{NAMES[key[0]]} {key[2]}", expected)
+        self._waiting = {}
+
+    def _compare(self, row: Struct, where: str, expected: Fields) -> None:
+        for name, value in expected.items():
+            found = getattr(row, name)
+            if name == "answer":
+                self._answer(cast("CommandRow", row), where, value)
+            elif found != value:
+                self._findings.add(where, name, f"the row says {_shown(found)}, the log says {_shown(value)}")
+        if isinstance(row, ApprovalRequest | Clearance) and row.status in _OPEN and row.due_at is None:
+            self._findings.add(where, "due_at", "nothing would ever end it: expected an instant")
+
+    def _answer(self, row: CommandRow, where: str, expected: Fields | None) -> None:
+        if expected is None:
+            if row.answer:
+                self._findings.add(where, "answer", "the operation is running, and an answer is there")
+            return
+        try:
+            answer = json.decode(row.answer, type=_shape(row))
+        except DecodeError:
+            self._findings.add(where, "answer", "cannot be read")
+            return
+        for name, value in expected.items():
+            found = json.decode(json.encode(getattr(answer, name, None)))
+            if found != value:
+                message = f"the row says {_shown(found)}, the log says {_shown(value)}"
+                self._findings.add(where, f"answer.{name}", message)
+
+    def _review_commands(self) -> None:
+        """A review's own row: its id is not in the log, what it answers is."""
+        after = _REVIEW
+        while page := self._store.rows(CommandRow, self._tenant, after=after, limit=PAGE):
+            for row in page:
+                if not row.id.startswith(_REVIEW):
+                    return
+                self._review(row)
+            after = page[-1].id
+
+    def _review(self, row: CommandRow) -> None:
+        where = f"command {row.id}"
+        try:
+            answer = json.decode(row.answer, type=Reviewed)
+        except DecodeError:
+            self._findings.add(where, "answer", "cannot be read")
+            return
+        known = [fields for fields in self._reviews.get(answer.id, ()) if fields["digest"] == row.digest]
+        if known:
+            self._found[CommandRow] += 1
+            self._compare(row, where, known[0])
+        elif answer.id in self._reviews:
+            self._findings.add(where, "digest", f"the log tells of another review of {answer.id}")
+        else:
+            self._findings.add(where, "answer.id", "the log tells of no review of that approval")
+
+    def _strays(self, kind: type) -> None:
+        """There are more rows than the log tells of: they are looked for, which takes memory for their keys."""
+        known: set[str] = set()
+        for entity in subjects(self._store, self._tenant):
+            told = self._told(entity, Findings())[0].rows()
+            known |= {key for row_kind, key in told if row_kind is kind}
+        after = ""
+        while page := list[Struct](self._store.rows(kind, self._tenant, after=after, limit=PAGE)):
+            keys = [str(getattr(row, KEYS[kind])) for row in page]
+            for key in keys:
+                if key not in known and not key.startswith(_REVIEW):
+                    self._findings.add(f"{NAMES[kind]} {key}", "", "has a row, and the log does not tell of it")
+            after = keys[-1]
+
+    def _domains(self) -> None:
+        """Published versions hold what their digest names, and the last activation of a type is the active one."""
+        digests = {data.get("version"): data.get("digest") for data in self._activations}
+        governs = {data.get("entity_type"): data for data in self._activations}
+        after, versions = "", set()
+        while page := self._store.rows(DomainVersion, self._tenant, after=after, limit=BLOBS):
+            for row in page:
+                versions.add(row.version)
+                self._version(row, digests)
+            after = page[-1].version
+        for version in set(digests) - versions:
+            self._findings.add(f"domain version {version}", "", "the log tells of it, and it has no row")
+        active = {row.entity_type: row for row in self._store.rows(ActiveDomain, self._tenant)}
+        for entity_type in sorted(set(governs) | set(active), key=str):
+            where = f"active domain {entity_type}"
+            if entity_type not in governs or entity_type not in active:
+                message = "has no row" if entity_type in governs else "no record activates one"
+                self._findings.add(where, "", message)
+                continue
+            expected = {name: governs[entity_type].get(name) for name in ("domain", "version", "digest")}
+            self._compare(active[entity_type], where, expected)
+
+    def _version(self, row: DomainVersion, digests: dict[Any, Any]) -> None:
+        where = f"domain version {row.version}"
+        if row.version not in digests:
+            self._findings.add(where, "version", "no record activates it")
+        elif row.digest != digests[row.version]:
+            self._findings.add(where, "digest", f"the log says `{digests[row.version]}`")
+        if digest(row.content) != row.digest:
+            self._findings.add(where, "content", "is not what its digest names")
+            return
+        try:
+            domain = Domain.from_content(row.content)
+        except InvalidDomain as error:
+            self._findings.add(where, "content", error.message)
+            return
+        if (domain.version, domain.name) != (row.version, row.domain):
+            field = "version" if domain.version != row.version else "domain"
+            self._findings.add(where, field, f"its content is that of {domain.version} of {domain.name}")
+
+    def _blobs(self) -> None:
+        """Values beside the log are named by their digest. One that no record names any more harms nobody."""
+        after = ""
+        while page := self._store.rows(Blob, self._tenant, after=after, limit=BLOBS):
+            for row in page:
+                if digest(row.data) != row.digest:
+                    self._findings.add(f"blob {row.digest}", "data", "is not what its digest names")
+            after = page[-1].digest
+
+
+def _shape(row: CommandRow) -> type[Struct]:
+    if row.id.startswith("event:"):
+        return Ingested
+    if row.id.startswith(_REVIEW):
+        return Reviewed
+    return Decided if row.digest.startswith("decide:") else Executed
+
+
+def _shown(value: object) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return f"`{text:.80}`"

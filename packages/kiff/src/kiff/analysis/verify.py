@@ -1,0 +1,113 @@
+"""Verify a whole store from the public keys alone: the log first, then everything that was derived from it.
+
+Order: head and records and tree, tiles, signed heads, receipts; then the rows against the log; then the heads
+the caller saved. A log that was cut off together with its heads looks whole: only a saved head shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+
+from msgspec import Struct
+
+from kiff.analysis.findings import Findings
+from kiff.analysis.log import LogCheck
+from kiff.analysis.rows import RowCheck
+from kiff.errors import StoreCorrupt, StoreError
+from kiff.ledger import Checkpoint, Problem, PublicKeys, open_checkpoint
+from kiff.ledger.verdict import Status, status_of
+from kiff.runtime.ports import Store
+from kiff.runtime.rows import LogHead
+
+
+class StoreVerdict(Struct, frozen=True):
+    """What holds of a store.
+
+    Args:
+        status: invalid if anything is wrong, else undecidable if anything could not be checked.
+        tenants, records, receipts, checkpoints: how many were read; of checkpoints, those a known key signed.
+        unsigned_tail: per tenant, how many records stand after the last signed head; 0 says the whole log is signed.
+        saved_heads: how many heads kept outside were compared; without one, a cut-off log cannot be seen.
+    """
+
+    status: Status
+    tenants: int
+    records: int
+    receipts: int
+    checkpoints: int
+    unsigned_tail: dict[str, int]
+    saved_heads: int
+    problems: tuple[Problem, ...]
+
+
+def verify_store(store: Store, keys: PublicKeys, saved: Iterable[bytes] = ()) -> StoreVerdict:
+    """Check every row of a store.
+
+    Args:
+        store: any store; it is read at one instant, also beside a running writer.
+        keys: the keys the caller trusts, for receipts and heads.
+        saved: signed notes (see `Runtime.checkpoint`) that were kept outside the database.
+
+    Raises:
+        StoreError: the store cannot be opened or read at all. What it holds wrongly is a problem, not an error.
+    """
+    findings = Findings()
+    with closing(store.snapshot()) as still:
+        heads = {head.tenant: head for head in still.heads()}
+        notes = _saved(saved, keys, heads, findings)
+        checks = [
+            _tenant(still, tenant, heads.get(tenant), keys, notes.get(tenant, []), findings)
+            for tenant in still.tenants()
+        ]
+    problems = findings.problems()
+    return StoreVerdict(
+        status=status_of(problems),
+        tenants=len(checks),
+        records=sum(check.records for check in checks),
+        receipts=sum(check.receipts for check in checks),
+        checkpoints=sum(check.checkpoints for check in checks),
+        unsigned_tail={check.tenant: max(0, check.records - check.signed_to) for check in checks},
+        saved_heads=sum(map(len, notes.values())),
+        problems=problems,
+    )
+
+
+def _tenant(
+    store: Store,
+    tenant: str,
+    head: LogHead | None,
+    keys: PublicKeys,
+    saved: list[Checkpoint],
+    findings: Findings,
+) -> LogCheck:
+    log = LogCheck(store, tenant, head, keys, saved, findings)
+    try:
+        log.run()
+        RowCheck(store, tenant, findings, log.activations, log.broken).run()
+    except StoreCorrupt as error:
+        findings.add(f"tenant {tenant}", "", error.message)
+    except StoreError as error:
+        findings.add(f"tenant {tenant}", "", error.message, undecidable=True)
+    return log
+
+
+def _saved(
+    notes: Iterable[bytes], keys: PublicKeys, heads: dict[str, LogHead], findings: Findings
+) -> dict[str, list[Checkpoint]]:
+    """The saved heads by the tenant whose log they are of."""
+    logs = {head.log_id: tenant for tenant, head in heads.items()}
+    found: dict[str, list[Checkpoint]] = {}
+    for number, note in enumerate(notes, 1):
+        where = f"saved head {number}"
+        opened = open_checkpoint(note, keys)
+        if isinstance(opened, Problem):
+            findings.add(where, opened.field, opened.message, undecidable=opened.undecidable)
+            continue
+        tenant = logs.get(opened.checkpoint.origin.rpartition("/log/")[2])
+        if tenant is None:
+            message = f"no log here is `{opened.checkpoint.origin}`: it is another database's, or that log is gone"
+            findings.add(where, "origin", message, undecidable=True)
+        else:
+            found.setdefault(tenant, []).append(opened.checkpoint)
+    return found

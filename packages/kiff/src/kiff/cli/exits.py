@@ -1,0 +1,37 @@
+"""How a command ends. The numbers are an interface: scripts branch on them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every command; docs/reference/cli.md says the same."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    HELD = 10
+    BLOCKED = 11
+    DENIED = 12
+    EXPIRED = 13
+    INVALID = 20
+    UNDECIDABLE = 21
+    INTERRUPTED = 130
+
+
+MEANING: dict[Exit, str] = {
+    Exit.DONE: "done; what was asked for is so",
+    Exit.FAILED: "failed; the message says why",
+    Exit.USAGE: "the command line is not one KIFF understands",
+    Exit.HELD: "the action is held for a person",
+    Exit.BLOCKED: "the action was refused",
+    Exit.DENIED: "a reviewer denied the action",
+    Exit.EXPIRED: "nobody answered in time",
+    Exit.INVALID: "verification failed: something is not what was written",
+    Exit.UNDECIDABLE: "verification could not decide: a key or a proof is missing",
+    Exit.INTERRUPTED: "interrupted from the keyboard",
+}
+
+BY_STATUS = {"valid": Exit.DONE, "invalid": Exit.INVALID, "undecidable": Exit.UNDECIDABLE}
+"""What a verdict ends with."""

@@ -1,0 +1,275 @@
+"""A domain: one governed entity, as the gate and the step read it.
+
+Whichever way it was written, a domain is made from its normal form, and its digest names exactly that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from kiff import canonical
+from kiff.canonical import Canonical
+from kiff.domain import loader
+from kiff.domain.document import (
+    Json,
+    Transition,
+    contract_of,
+    normal_form,
+    written,
+    written_transition,
+)
+from kiff.domain.issue import Finding, Issue, Path, issues_of
+from kiff.domain.parameters import ParameterCheck, compile_parameters
+from kiff.domain.shape import shape
+from kiff.domain.structure import structure
+from kiff.errors import InvalidDomain, InvalidJson
+from kiff.protocol.action import ActionContract
+
+MAX_CONTENT_BYTES = 1_048_576
+"""What a domain may take with everything written out."""
+
+Functions = Mapping[str, Callable[..., Any]]
+Issues = tuple[Issue, ...]
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False, slots=True)
+class Domain:
+    """An entity type's events, states, transitions, actions and roles.
+
+    Two domains are equal when their content is.
+
+    Args:
+        name: the slug, e.g. `refund-ops`.
+        entity: the entity type as people write it, e.g. `Order`.
+        events, states, final: names, in the order people should see them.
+        transitions: see `Transition`.
+        actions: contracts; an executor given as a function counts as its name.
+        roles: role -> permissions.
+        version: e.g. `v2`; None names the version after the content.
+        description: for people.
+        audit, adapters: as in a kiff.yaml.
+
+    Raises:
+        InvalidDomain: the parts do not fit together; `issues` lists every problem.
+
+    Attributes:
+        entity_type: `entity` in lower case, as references write it.
+        version: the full label, e.g. `refund-ops-v2`, or `refund-ops-` and the first 12 digits of the digest.
+        content: canonical bytes of the normal form; what a store keeps.
+        digest: the name of `content`.
+        transitions: (state, event) -> next state; the state is None before the first event. A missing key
+            refuses.
+        actions: name -> contract, everything stated.
+        parameter_checks: action name -> what is wrong with the parameters of a call.
+        executors: executor name -> function, for contracts written in Python.
+        activation_issues: what keeps the domain a draft; empty for a complete one.
+    """
+
+    name: str
+    entity: str
+    entity_type: str
+    version: str
+    description: str
+    digest: str
+    content: bytes
+    events: tuple[str, ...]
+    states: tuple[str, ...]
+    final: tuple[str, ...]
+    transitions: Mapping[tuple[str | None, str], str]
+    actions: Mapping[str, ActionContract]
+    roles: Mapping[str, frozenset[str]]
+    parameter_checks: Mapping[str, ParameterCheck]
+    executors: Mapping[str, Callable[..., Any]]
+    activation_issues: tuple[Issue, ...]
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        entity: str,
+        events: Sequence[str] = (),
+        states: Sequence[str] = (),
+        transitions: Iterable[Transition] = (),
+        actions: Iterable[ActionContract] = (),
+        roles: Mapping[str, Iterable[str]] | None = None,
+        version: str | None = None,
+        description: str = "",
+        final: Sequence[str] = (),
+        audit: Mapping[str, Any] | None = None,
+        adapters: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        contracts = list(actions)
+        written_out: Json = {
+            "domain": name,
+            "entity": entity,
+            "description": description,
+            "events": list(events),
+            "states": list(states),
+            "final": list(final),
+            "transitions": [written_transition(t) for t in transitions],
+            "actions": [written(contract) for contract in contracts],
+            "permissions": {"roles": {role: list(held) for role, held in (roles or {}).items()}},
+            "audit": dict(audit or {}),
+            "adapters": [dict(adapter) for adapter in adapters],
+        }
+        if version is not None:
+            written_out["version"] = version
+        try:
+            document = canonical.admit(written_out, max_bytes=MAX_CONTENT_BYTES).value
+        except InvalidJson as error:
+            issue = Issue("not_json", error.field, 0, error.message)
+            raise _invalid((issue,), "the domain") from None
+        normal, issues = _examined(loader.Document(document, {}, []))
+        if normal is None:
+            raise _invalid(issues, "the domain")
+        functions = {c.name: c.executor for c in contracts if not isinstance(c.executor, str)}
+        _fill(self, normal, issues, functions)
+
+    @classmethod
+    def from_content(cls, content: bytes) -> Domain:
+        """The domain whose `content` this is.
+
+        Raises:
+            InvalidDomain: these bytes are not the content of a domain.
+        """
+        try:
+            document = canonical.parse(content, max_bytes=MAX_CONTENT_BYTES).value
+        except InvalidJson as error:
+            raise InvalidDomain(f"the stored domain cannot be read: {error.message}") from error
+        domain, issues = _examine(loader.Document(document, {}, []))
+        if domain is None:
+            raise _invalid(issues, "the stored domain")
+        if domain.content != content:
+            raise InvalidDomain("the stored domain is not in its normal form")
+        return domain
+
+    def permits(self, roles: Iterable[str], permission: str) -> bool:
+        """Whether one of these roles holds the permission. A role nobody declared holds nothing."""
+        return any(permission in self.roles.get(role, _NOTHING) for role in roles)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Domain) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<Domain {self.version} {self.entity} {self.digest[:19]}>"
+
+
+def load(text: bytes | str, source: str = "kiff.yaml") -> Domain:
+    """Read a domain document.
+
+    Args:
+        text: YAML (or JSON, which is YAML).
+        source: what messages call it.
+
+    Raises:
+        InvalidDomain: it cannot be loaded; `issues` lists every problem, in document order.
+
+    Returns:
+        The domain. `activation_issues` says what it still needs before it can govern anything.
+    """
+    domain, issues = check(text)
+    if domain is None:
+        raise _invalid(issues, source)
+    return domain
+
+
+def check(text: bytes | str) -> tuple[Domain | None, Issues]:
+    """Read a domain document and say all about it: the domain (None on errors) and every issue."""
+    try:
+        document = loader.read(text)
+    except InvalidDomain as error:
+        return None, error.issues
+    return _examine(document)
+
+
+def _examine(document: loader.Document) -> tuple[Domain | None, Issues]:
+    normal, issues = _examined(document)
+    if normal is None:
+        return None, issues
+    domain = Domain.__new__(Domain)
+    _fill(domain, normal, issues, {})
+    return domain, issues
+
+
+def _examined(document: loader.Document) -> tuple[Canonical | None, Issues]:
+    """The normal form, unless there are errors, and every issue.
+
+    Structure is asked about what is left when everything of the wrong shape is taken out.
+    """
+    refused = {finding.path for finding in document.findings}
+    findings = document.findings + [f for f in shape(document.value) if f.path not in refused]
+    broken = {finding.path for finding in findings if finding.code != "missing_key"}
+    if isinstance(document.value, dict):
+        findings += [f for f in structure(_without(document.value, broken)) if not _touches(f, broken)]
+    if any(finding.level == "error" for finding in findings):
+        return None, issues_of(findings, document.lines)
+    try:
+        normal = canonical.admit(normal_form(document.value), max_bytes=MAX_CONTENT_BYTES)
+    except InvalidJson as error:
+        return None, issues_of([Finding((), "too_large", error.message)], document.lines)
+    return normal, issues_of(findings, document.lines)
+
+
+def _without(value: Any, broken: set[Path], path: Path = ()) -> Any:
+    """A copy without what is broken; a broken item leaves an empty text, so the others keep their places."""
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if (*path, key) not in broken}
+        return {key: _without(item, broken, (*path, key)) for key, item in kept.items()}
+    if isinstance(value, list):
+        places = [((*path, index), item) for index, item in enumerate(value)]
+        return ["" if place in broken else _without(item, broken, place) for place, item in places]
+    return value
+
+
+def _touches(finding: Finding, broken: set[Path]) -> bool:
+    """Whether a finding is about something that was taken out or lost a part; a schema is one thing."""
+    path = finding.path[:-1] if finding.code == "bad_schema" else finding.path
+    return any(path[: len(b)] == b or b[: len(path)] == path for b in broken)
+
+
+def _fill(domain: Domain, normal: Canonical, issues: Issues, functions: Functions) -> None:
+    """Set the attributes. `functions`: the executors that were given as functions, by action."""
+    document, content = normal
+    digest = canonical.digest(content)
+    actions = {action["name"]: contract_of(action) for action in document["actions"]}
+    for name, function in functions.items():
+        actions[name] = msgspec.structs.replace(actions[name], executor=function)
+    label = document.get("version") or digest.removeprefix("sha256:")[:12]
+    values = {
+        "name": document.get("domain", ""),
+        "entity": document.get("entity", ""),
+        "entity_type": document.get("entity", "").lower(),
+        "version": "-".join(filter(None, (document.get("domain"), label))),
+        "description": document.get("description", ""),
+        "digest": digest,
+        "content": content,
+        "events": tuple(document["events"]),
+        "states": tuple(document["states"]),
+        "final": tuple(document["final"]),
+        "transitions": {(t.get("from"), t["on"]): t["to"] for t in document["transitions"]},
+        "actions": actions,
+        "roles": {role: frozenset(held) for role, held in document["permissions"]["roles"].items()},
+        "parameter_checks": {
+            name: compile_parameters(contract.required_parameters, contract.parameters)
+            for name, contract in actions.items()
+        },
+        "executors": {actions[name].executor_name: function for name, function in functions.items()},
+        "activation_issues": issues,
+    }
+    for field, value in values.items():
+        object.__setattr__(domain, field, value)
+
+
+def _invalid(issues: Issues, source: str) -> InvalidDomain:
+    errors = [issue for issue in issues if issue.level == "error"]
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    return InvalidDomain(f"{source} cannot be used: {errors[0]}{more}", issues=issues)

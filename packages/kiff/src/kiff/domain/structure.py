@@ -1,0 +1,226 @@
+"""Whether the parts of a document fit together: the questions a schema cannot ask.
+
+One question = one function. Each takes a document of the right shape (what `shape` objected to was taken out,
+and an empty text stands where a list lost an item) and gives what it objects to. `ERRORS` keep a document
+from loading; `ACTIVATION` keeps it a draft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from kiff.domain.document import Json, contract_of, seconds, starts
+from kiff.domain.issue import Finding, Path, did_you_mean, shown
+from kiff.domain.schema_problems import schema_problems
+
+MAX_SECONDS = 366 * 86_400
+
+Question = Callable[[Json], Iterator[Finding]]
+
+
+def _actions(document: Json) -> Iterator[tuple[Path, Json]]:
+    for index, action in enumerate(document.get("actions", ())):
+        if isinstance(action, dict):
+            yield ("actions", index), action
+
+
+def _transitions(document: Json) -> Iterator[tuple[Path, Json]]:
+    for index, transition in enumerate(document.get("transitions", ())):
+        if isinstance(transition, dict) and "on" in transition:
+            yield ("transitions", index), transition
+
+
+def _name_lists(document: Json) -> Iterator[tuple[Path, list[str]]]:
+    for key in ("events", "states", "final"):
+        yield (key,), document.get(key, [])
+    for path, transition in _transitions(document):
+        if isinstance(transition.get("from"), list):
+            yield (*path, "from"), transition["from"]
+    for path, action in _actions(document):
+        for key in ("allowed_states", "required_parameters", "required_permissions"):
+            yield (*path, key), action.get(key, [])
+        yield from _event_lists(path, action)
+        policy = action.get("approval_policy", {})
+        yield (*path, "approval_policy", "permissions"), policy.get("permissions", [])
+    for role, permissions in document.get("permissions", {}).get("roles", {}).items():
+        yield ("permissions", "roles", role), permissions
+
+
+def _event_lists(path: Path, action: Json) -> Iterator[tuple[Path, list[str]]]:
+    emits = action.get("emits", [])
+    if isinstance(emits, list):
+        yield (*path, "emits"), emits
+        return
+    for key in ("success", "failure"):
+        yield (*path, "emits", key), emits.get(key, [])
+
+
+def repeated_names(document: Json) -> Iterator[Finding]:
+    """Is every name given once?"""
+    for path, names in _name_lists(document):
+        yield from _repeated(((*path, i), name) for i, name in enumerate(names))
+    for key in ("actions", "adapters"):
+        entries = enumerate(document.get(key, ()))
+        named = (((key, i, "name"), e["name"]) for i, e in entries if isinstance(e, dict) and "name" in e)
+        yield from _repeated(named)
+
+
+def _repeated(names: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
+    seen = set()
+    for path, name in names:
+        if name and name in seen:
+            message = f"{shown(name)} is already in this list"
+            yield Finding(path, "duplicate_name", message, "remove one of them")
+        seen.add(name)
+
+
+def unknown_states(document: Json) -> Iterator[Finding]:
+    """Is every state that is used declared?"""
+    declared = document.get("states")
+    yield from _unknown(("final",), document.get("final", []), "state", declared)
+    for path, transition in _transitions(document):
+        for key in ("from", "to"):
+            yield from _unknown((*path, key), transition.get(key, []), "state", declared)
+    for path, action in _actions(document):
+        yield from _unknown((*path, "allowed_states"), action.get("allowed_states", []), "state", declared)
+
+
+def unknown_events(document: Json) -> Iterator[Finding]:
+    """Is every event that is used declared?"""
+    declared = document.get("events")
+    for path, transition in _transitions(document):
+        yield from _unknown((*path, "on"), transition["on"], "event", declared)
+    for path, action in _actions(document):
+        for where, names in _event_lists(path, action):
+            yield from _unknown(where, names, "event", declared)
+
+
+def _unknown(path: Path, used: str | list[str], noun: str, declared: list[str] | None) -> Iterator[Finding]:
+    """Names that are not declared. While none is, the document is a draft and nothing is wrong."""
+    if not declared:
+        return
+    places = [(path, used)] if isinstance(used, str) else [((*path, i), name) for i, name in enumerate(used)]
+    for place, name in places:
+        if name and name not in declared:
+            fix = did_you_mean(name, declared) or f"add it to `{noun}s`"
+            yield Finding(place, f"unknown_{noun}", f"{shown(name)} is not a declared {noun}", fix)
+
+
+def ambiguous_transitions(document: Json) -> Iterator[Finding]:
+    """Does every event lead from a state to one place?"""
+    table: dict[tuple[str | None, str], str | None] = {}
+    for path, transition in _transitions(document):
+        if "from" not in transition and "to" not in transition:
+            message = "expected `from`, `to` or both: this transition says nothing"
+            yield Finding(path, "empty_transition", message)
+            continue
+        for start in starts(transition):
+            key, to = (start, transition["on"]), transition.get("to", start)
+            if key in table:
+                yield Finding(path, *_second(key, table[key], to))
+            table.setdefault(key, to)
+
+
+def _second(key: tuple[str | None, str], first: str | None, to: str | None) -> tuple[str, str, str]:
+    start, event = key
+    where = f"from {shown(start)}" if start else "at the beginning"
+    if first == to:
+        return "duplicate_name", f"{shown(event)} {where} is already a transition", "remove one of them"
+    message = f"{shown(event)} {where} leads to {shown(first)} and to {shown(to)}"
+    return "ambiguous_transition", message, "keep one of them"
+
+
+def parameter_schemas(document: Json) -> Iterator[Finding]:
+    """Do the parameter schemas mean what they say, under names a call can use?"""
+    for path, action in _actions(document):
+        for name, schema in action.get("parameters", {}).items():
+            yield from schema_problems(schema, (*path, "parameters", name))
+        for key in ("required_parameters", "parameters"):
+            for index, name in enumerate(action.get(key, ())):
+                if name in _RESERVED or name.startswith("kiff_"):
+                    step = index if key == "required_parameters" else name
+                    message = f"{shown(name)} cannot be a parameter: calls that claim authority are refused"
+                    yield Finding((*path, key, step), "reserved_parameter", message, "give it another name")
+
+
+_RESERVED = ("roles", "approved", "state")
+
+
+def long_durations(document: Json) -> Iterator[Finding]:
+    """Does every deadline come?"""
+    for path, action in _actions(document):
+        policy = action.get("approval_policy", {})
+        given = [((*path, "timeout"), action.get("timeout"))]
+        given += [((*path, "approval_policy", key), policy.get(key)) for key in ("expires", "use_within")]
+        for where, duration in given:
+            if duration is not None and seconds(duration) > MAX_SECONDS:
+                yield Finding(where, "too_long", f"expected at most 366d, found {shown(duration)}")
+
+
+def missing_parts(document: Json) -> Iterator[Finding]:
+    """Is there everything a governed entity needs?"""
+    for key in ("domain", "entity", "events", "states", "transitions", "actions"):
+        if not document.get(key):
+            yield Finding((key,), f"no_{key}", f"there is no `{key}` yet", level="activation")
+
+
+def no_beginning(document: Json) -> Iterator[Finding]:
+    """Can an entity get its first state?"""
+    if document.get("transitions") and all("from" in t for _, t in _transitions(document)):
+        message = "no transition starts an entity: each has a `from`"
+        fix = "leave `from` out of one"
+        yield Finding(("transitions",), "no_initial_transition", message, fix, "activation")
+
+
+def unfinished_actions(document: Json) -> Iterator[Finding]:
+    """Does every action say where it may run, who may ask, how risky it is and whether a person is asked?"""
+    for path, action in _actions(document):
+        for key in ("allowed_states", "required_permissions", "risk", "approval"):
+            if not action.get(key):
+                name = shown(action.get("name", ""))
+                yield Finding((*path, key), f"no_{key}", f"{name} does not state `{key}`", level="activation")
+        if action.get("approval") == "conditional":
+            message = "`conditional` needs rules, which are not supported yet"
+            fix = "write `required` until then"
+            yield Finding((*path, "approval"), "not_supported_yet", message, fix, "activation")
+
+
+def unheld_permissions(document: Json) -> Iterator[Finding]:
+    """Is there a role for everything that is asked of callers and reviewers?"""
+    roles = document.get("permissions", {}).get("roles", {})
+    held = {permission for permissions in roles.values() for permission in permissions}
+    for path, action in _actions(document):
+        for index, permission in enumerate(action.get("required_permissions", ())):
+            if permission not in held:
+                message = f"no role holds {shown(permission)}, so nobody can propose this"
+                where = (*path, "required_permissions", index)
+                fix = did_you_mean(permission, held) or "add it to a role"
+                yield Finding(where, "nobody_can_propose", message, fix, "activation")
+        yield from _unreviewable(path, action, held)
+
+
+def _unreviewable(path: Path, action: Json, held: set[str]) -> Iterator[Finding]:
+    if action.get("approval") not in ("required", "conditional"):
+        return
+    contract = contract_of({"name": ""} | action)
+    for permission in contract.reviewer_permissions:
+        if permission not in held:
+            message = f"no role holds {shown(permission)}, so nobody can approve this"
+            fix = did_you_mean(permission, held) or "add it to a role, or set `approval_policy.permissions`"
+            yield Finding((*path, "approval"), "nobody_can_approve", message, fix, "activation")
+
+
+ERRORS: tuple[Question, ...] = (
+    repeated_names,
+    unknown_states,
+    unknown_events,
+    ambiguous_transitions,
+    parameter_schemas,
+    long_durations,
+)
+ACTIVATION: tuple[Question, ...] = (missing_parts, no_beginning, unfinished_actions, unheld_permissions)
+
+
+def structure(document: Json) -> list[Finding]:
+    """Everything about a document of the right shape that does not fit, errors first."""
+    return [finding for question in ERRORS + ACTIVATION for finding in question(document)]

@@ -1,0 +1,50 @@
+"""Opening KIFF inside a program: one SQLite file, one key file beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kiff.domain import Domain
+from kiff.runtime.ports import Clock, Executor
+from kiff.runtime.runtime import Runtime
+from kiff.stores.keyfile import load_or_create
+from kiff.stores.sqlite import SqliteStore
+
+
+def open_runtime(
+    path: str | os.PathLike[str],
+    *,
+    domains: Iterable[Domain] = (),
+    executors: Mapping[str, Executor] | None = None,
+    key: str | os.PathLike[str] | None = None,
+    clock: Clock | None = None,
+    **options: Any,
+) -> Runtime:
+    """A runtime over a SQLite database; the database and the signing key are made when they are missing.
+
+    Args:
+        path: the database file.
+        domains: activated at start when they are not active yet.
+        executors: name -> function.
+        key: the signing key's file; `<path>.key.pem` when not given.
+        clock: where the store's and the runtime's time comes from; the machine's when not given.
+        options: as in `Runtime`.
+
+    Raises:
+        StoreError: the database cannot serve. KeyUnusable: the key is readable by others, or no key.
+    """
+    store = SqliteStore(path, clock=clock)
+    try:
+        signer = load_or_create(Path(key) if key is not None else key_path(path))
+    except BaseException:
+        store.close()
+        raise
+    return Runtime(store, signer, domains=domains, executors=executors, clock=clock, **options)
+
+
+def key_path(path: str | os.PathLike[str]) -> Path:
+    """Where the key of an embedded database is kept."""
+    return Path(f"{os.fspath(path)}.key.pem")

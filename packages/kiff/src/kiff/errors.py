@@ -1,0 +1,146 @@
+"""The one error tree. A class for people who catch, a `code` for the wire and the log, a message for humans.
+
+    KiffError
+    ├── InvalidInput            the caller sent something KIFF cannot accept; `field` says where
+    │   ├── InvalidJson         bytes or values outside the strict JSON that digests are made of
+    │   └── InvalidDomain       a kiff.yaml or contract set that cannot be used; `issues` lists every problem
+    ├── NotFound                no such entity, approval, receipt, operation or domain in this tenant
+    ├── Forbidden               the caller may not do this; nothing was changed
+    ├── Conflict                the request collides with something already decided
+    │   ├── IdempotencyConflict the same id was used before with other content
+    │   ├── ApprovalDecided     somebody answered this approval first
+    │   └── OperationSettled    the operation already has an outcome that this one contradicts
+    ├── Overloaded              a bounded queue or executor slot is full; nothing was recorded, try again
+    ├── Closed                  the runtime is shutting down; nothing was recorded
+    ├── ActionFailed            an executor raises it to say: it failed, and nothing happened outside
+    ├── KeyUnusable             a signing key is missing, unreadable or readable by others
+    └── StoreError              the store cannot serve
+        ├── StoreUnavailable    disk full, read-only, I/O error: nothing was acknowledged
+        ├── StoreCorrupt        the database does not hold what was written
+        ├── StoreInUse          another process is the writer of this database
+        ├── SchemaTooNew        the database was written by a newer KIFF
+        ├── StoreConflict       another writer was first: load and step again
+        └── StoreRefused        the database refuses these rows for good; nothing was written
+
+This file knows no HTTP. A refusal by the gate is not an error: it is a `Decision`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class KiffError(Exception):
+    """Everything KIFF raises on purpose.
+
+    Args:
+        message: one lower-case sentence that says what was expected, what was found and what to do.
+        detail: typed fields that travel beside the message (JSON values only).
+    """
+
+    code = "kiff_error"
+
+    def __init__(self, message: str, **detail: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class InvalidInput(KiffError):
+    code = "invalid"
+
+    def __init__(self, message: str, *, field: str = "", **detail: Any) -> None:
+        if field:
+            detail["field"] = field
+        super().__init__(message, **detail)
+        self.field = field
+
+
+class InvalidJson(InvalidInput):
+    code = "invalid_json"
+
+
+class InvalidDomain(InvalidInput):
+    """`issues` is a tuple of `kiff.domain.Issue`, every problem at once, in document order."""
+
+    code = "invalid_domain"
+
+    def __init__(self, message: str, *, issues: tuple[Any, ...] = (), **detail: Any) -> None:
+        super().__init__(message, **detail)
+        self.issues = issues
+
+
+class NotFound(KiffError):
+    code = "not_found"
+
+
+class Forbidden(KiffError):
+    """`reason` is one of the stable reason codes (permission_denied, proposer_is_reviewer, ...)."""
+
+    code = "forbidden"
+
+    def __init__(self, message: str, *, reason: str, **detail: Any) -> None:
+        super().__init__(message, reason=reason, **detail)
+        self.code = reason
+
+
+class Conflict(KiffError):
+    code = "conflict"
+
+
+class IdempotencyConflict(Conflict):
+    code = "idempotency_conflict"
+
+
+class ApprovalDecided(Conflict):
+    code = "approval_decided"
+
+
+class OperationSettled(Conflict):
+    code = "operation_settled"
+
+
+class Overloaded(KiffError):
+    code = "overloaded"
+
+
+class Closed(KiffError):
+    code = "closed"
+
+
+class ActionFailed(KiffError):
+    """Raised by an executor that knows the effect did not happen. Any other exception leaves it unknown."""
+
+    code = "executor_failed"
+
+
+class KeyUnusable(KiffError):
+    code = "key_unusable"
+
+
+class StoreError(KiffError):
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    code = "store_unavailable"
+
+
+class StoreCorrupt(StoreError):
+    code = "store_corrupt"
+
+
+class StoreInUse(StoreError):
+    code = "store_in_use"
+
+
+class SchemaTooNew(StoreError):
+    code = "schema_too_new"
+
+
+class StoreConflict(StoreError):
+    code = "store_conflict"
+
+
+class StoreRefused(StoreError):
+    code = "store_refused"

@@ -1,0 +1,89 @@
+"""One line of the log. The record is the leaf: every field is under the tenant's Merkle root."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from kiff.canonical import digest, encode
+from kiff.protocol.actor import Principal
+from kiff.protocol.instant import rfc3339
+from kiff.protocol.receipt import ReceiptDraft
+
+KINDS = (
+    "action_blocked",
+    "action_executed",
+    "action_failed",
+    "action_unknown",
+    "action_validated",
+    "approval_denied",
+    "approval_expired",
+    "approval_granted",
+    "approval_required",
+    "clearance_expired",
+    "decision_recorded",
+    "domain_activated",
+    "event_ingested",
+    "outcome_confirmed",
+    "outcome_contradicted",
+    "review_refused",
+    "state_changed",
+    "transition_refused",
+)
+
+
+class Record(Struct, frozen=True, gc=False):
+    """A step of a governed call, as it is written down.
+
+    Args:
+        seq: dense position in the tenant's log, from 0.
+        at: instant (ms); never before the record in front of it.
+        actor: who this step is attributed to.
+        entity: `type:id`; None for records about the tenant.
+        trace_id: one per governed call; a resumed call keeps the trace of the hold.
+        causation_id: the proposal, event, approval or clearance that led to it.
+        domain_version: the version the step was decided or folded under; None where no domain had a say.
+        data: what the kind needs; JSON, with canonical fragments for callers' values. A value marked
+            `sensitive` is written as {"commitment": "sha256:<hex>", "name": <text>} over a salted leaf
+            SHA-256(0x00 || JCS({"name", "salt", "value"})): the shape is reserved here.
+        receipt: the receipt this record binds; its digest is written as `data.receipt`.
+    """
+
+    tenant: str
+    seq: int
+    at: int
+    kind: str
+    actor: Principal
+    entity: str | None
+    trace_id: str
+    causation_id: str
+    domain_version: str | None
+    data: dict[str, Any]
+    receipt: ReceiptDraft | None = None
+
+
+def record_bytes(record: Record, core: bytes | None = None) -> bytes:
+    """RFC 8785 bytes of a record: what is stored, hashed and proved.
+
+    Args:
+        core: the signed core of the receipt it binds.
+    """
+    data = record.data
+    if record.receipt is not None and core is not None:
+        data = {**data, "receipt": {"digest": digest(core), "id": record.receipt.id}}
+    return encode(
+        {
+            "actor": {"id": record.actor.id, "type": record.actor.type},
+            "at": rfc3339(record.at),
+            "causation_id": record.causation_id,
+            "data": data,
+            "entity": record.entity,
+            "kind": record.kind,
+            "seq": record.seq,
+            "tenant": record.tenant,
+            "trace_id": record.trace_id,
+            "v": 1,
+            "versions": {"domain": record.domain_version, "policy": None},
+        }
+    )

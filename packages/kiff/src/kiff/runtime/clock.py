@@ -1,0 +1,48 @@
+"""The machine's clock and randomness, behind the ports."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import lru_cache
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_SHIFTS = range(70, -1, -10)
+_AT_ONCE = 128
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+
+
+class SystemClock:
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class Ulids:
+    """ULIDs: 48 bits of time and 80 of randomness in 26 characters, so ids sort by when they were drawn.
+
+    Randomness is fetched for many ids at a time; a forked child starts with none of its parent's.
+    """
+
+    def __init__(self) -> None:
+        self._drawn: list[int] = []
+        os.register_at_fork(after_in_child=self._drawn.clear)
+
+    def draw(self) -> str:
+        """A fresh ULID."""
+        try:
+            entropy = self._drawn.pop()
+        except IndexError:
+            block = os.urandom(10 * _AT_ONCE)
+            self._drawn += [int.from_bytes(block[at : at + 10]) for at in range(10, len(block), 10)]
+            entropy = int.from_bytes(block[:10])
+        low = [_PAIRS[(entropy >> shift) & 1023] for shift in _SHIFTS]
+        return _time_part(time.time_ns() // 1_000_000) + "".join(low)
+
+
+@lru_cache(maxsize=4)
+def _time_part(at_ms: int) -> str:
+    """The ten characters that stand for the instant: the same for every id of one millisecond."""
+    return "".join(_PAIRS[(at_ms >> shift) & 1023] for shift in range(40, -1, -10))

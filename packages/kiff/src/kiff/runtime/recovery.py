@@ -1,0 +1,87 @@
+"""What nobody answered in time: the sweep writes down deadlines, and a start writes down what a crash left.
+
+It decides nothing: expiry compares times at use, in `step`. A sweep only asks for the record.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from kiff.errors import KiffError
+from kiff.protocol.clearance import Clearance
+from kiff.runtime.commands import Expire, Settle
+from kiff.runtime.executors import Slots
+from kiff.runtime.ports import Clock, Ids, Store
+
+IDLE_SECONDS = 1.0
+BUSY_SECONDS = 0.1
+
+Submit = Callable[[Expire | Settle], None]
+
+
+def orphaned(store: Store, owner: str, ids: Ids) -> list[Settle]:
+    """Operations that a process which is gone left in flight: their outcome is unknown, and is never sent again.
+
+    Only the single writer of a store may say so at its start; elsewhere the deadline says it.
+    """
+    if not store.exclusive:
+        return []
+    left = [c for c in store.open_clearances() if c.mode == "execute" and c.owner != owner]
+    message = "the process that ran it is gone"
+    return [Settle(c.tenant, c.id, "unknown", "recovery", ids.draw(), entity=c.entity, message=message) for c in left]
+
+
+class Sweeper:
+    """A thread that looks for deadlines: those of running executors, and those the store holds."""
+
+    def __init__(self, store: Store, slots: Slots, submit: Submit, clock: Clock, ids: Ids) -> None:
+        self._store = store
+        self._slots = slots
+        self._submit = submit
+        self._clock = clock
+        self._ids = ids
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kiff-sweep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        swept = self._clock.monotonic()
+        while not self._stop.wait(BUSY_SECONDS if self._slots.in_flight() else IDLE_SECONDS):
+            try:
+                self._overdue()
+                if self._clock.monotonic() - swept >= IDLE_SECONDS:
+                    swept = self._clock.monotonic()
+                    self._due()
+            except KiffError:
+                continue  # the store is failing or closing; the lane tells callers, the next sweep tries again
+
+    def _overdue(self) -> None:
+        for running in self._slots.overdue():
+            operation = running.operation
+            entity = f"{operation.entity_type}:{operation.entity_id}"
+            message = "the executor did not answer before its deadline"
+            suffix = self._ids.draw()
+            self._submit(
+                Settle(
+                    running.tenant,
+                    operation.id,
+                    "unknown",
+                    "deadline",
+                    suffix,
+                    entity=entity,
+                    message=message,
+                )
+            )
+
+    def _due(self) -> None:
+        for row in self._store.due(self._clock.now()):
+            kind = "clearance" if isinstance(row, Clearance) else "approval"
+            self._submit(Expire(row.tenant, kind, row.id, self._ids.draw()))  # type: ignore[arg-type]

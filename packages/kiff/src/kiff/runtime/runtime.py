@@ -1,0 +1,425 @@
+"""The runtime: what a program holds. It checks the shape of what comes in, and hands commands to lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Literal
+
+from kiff.canonical import admit, fragment
+from kiff.domain import Domain
+from kiff.errors import Closed, InvalidInput, KiffError
+from kiff.ledger.keys import Signer
+from kiff.protocol.actor import Caller
+from kiff.protocol.event import Event
+from kiff.protocol.ids import require_id, split_ref
+from kiff.protocol.instant import parse_rfc3339
+from kiff.protocol.proposal import Mode, draw_up
+from kiff.protocol.receipt import Issuer
+from kiff.runtime.answers import Activated, Decided, Executed, Ingested, Reviewed, Settled
+from kiff.runtime.clock import SystemClock, Ulids
+from kiff.runtime.commands import SYSTEM, Activate, Command, Ingest, Review, Settle, propose
+from kiff.runtime.executors import Running, Slots
+from kiff.runtime.lane import Item, Lane
+from kiff.runtime.pending import Pending
+from kiff.runtime.ports import Clock, Executor, Ids, Store
+from kiff.runtime.reading import Reading
+from kiff.runtime.recovery import Sweeper, orphaned
+from kiff.runtime.seal import Sealer, sign_each, sign_together
+from kiff.runtime.world import Context
+
+RESERVED = frozenset({"roles", "approved", "state"})
+"""Parameter names that would claim authority; refused, with everything that begins with `kiff_`."""
+REASON_CHARACTERS = 2_000
+
+
+class Runtime:
+    """Decides, records and runs, over one store.
+
+    Writes return a `Pending`: `.result()` it, or `await` it. Reads return values (see `Reading`).
+    In embedded use the process that opens the runtime owns the store and the key, so it vouches for the
+    `Caller` it passes: authority is the process owner's.
+
+    Args:
+        store: where the world is kept.
+        signer: signs receipts and log heads.
+        domains: activated for tenant `tenant` at start, when they are not active yet.
+        executors: name -> function; the only code a cleared action can run. Functions that a domain's
+            Python contracts carry are added.
+        tenant: whose domains `domains` are.
+        issuer: the name in a receipt's `issued_by`, and the host part of the log's origin.
+        receipts: `each` signs every receipt; `batch` signs once per commit and gives each receipt a path.
+        slots: how many executors may run at once.
+        max_waiting: how many commands of one tenant may wait.
+        probe: called with the name of each point a crash could fall on; for tests.
+
+    Raises:
+        StoreError: the store cannot serve.
+        InvalidDomain, Conflict: a domain cannot be activated.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        signer: Signer,
+        *,
+        domains: Iterable[Domain] = (),
+        executors: Mapping[str, Executor] | None = None,
+        tenant: str = "default",
+        issuer: str = "kiff",
+        receipts: Literal["each", "batch"] = "each",
+        slots: int = 128,
+        max_waiting: int = 4096,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        probe: Callable[[str], None] | None = None,
+    ) -> None:
+        domains = tuple(domains)
+        registry: dict[str, Executor] = {}
+        for domain in domains:
+            registry |= domain.executors
+        registry |= executors or {}
+        clock = clock or SystemClock()
+        self._ids = ids or Ulids()
+        self._store = store
+        self._closed = False
+        self._domains = _compiled(store)
+        self._governs = {(row.tenant, row.entity_type): row.domain for row in store.active_domains()}
+        issued_by = Issuer(issuer, signer.kid)
+        context = Context(f"run_{self._ids.draw()}", frozenset(registry), self._domains)
+        self._slots = Slots(registry, slots, self._report, clock, self._ids, probe)
+        signing = sign_each if receipts == "each" else sign_together
+        sealer = Sealer(store, signer, issued_by, self._ids, signing)
+        self._lane = Lane(
+            store,
+            sealer,
+            context,
+            self._domains,
+            self._slots,
+            max_waiting=max_waiting,
+            monotonic=clock.monotonic,
+            probe=probe,
+        )
+        self._sweeper = Sweeper(store, self._slots, self._report, clock, self._ids)
+        self.read = Reading(store, self._domains)
+        self._start(context, domains, tenant)
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(2.0 if kind is KeyboardInterrupt else 30.0)
+
+    def propose(
+        self,
+        caller: Caller,
+        *,
+        entity: str,
+        action: str,
+        parameters: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        approval_id: str | None = None,
+        settles: bool = False,
+        reasoning_summary: str | None = None,
+        confidence: float | None = None,
+        evidence: Any = None,
+        run_context: Mapping[str, Any] | None = None,
+    ) -> Pending[Decided]:
+        """Asks whether the caller's own code may run an action now (`decide`).
+
+        Allowed gives a clearance for 60 seconds; report its outcome with `settle`, or let the event of the
+        effect end it.
+
+        Args:
+            entity: `type:id`.
+            id: the proposal's id; the same id brings the first final answer again.
+            approval_id: the granted approval of a call that was held.
+            settles: you promise to report the outcome; if you do not, it is unknown.
+            reasoning_summary, confidence, evidence, run_context: why; shown in the record, compared nowhere.
+
+        Raises:
+            InvalidInput: something is not well formed; nothing was recorded.
+            Overloaded, Closed, StoreError: KIFF cannot decide; nothing was recorded.
+        """
+        about = _about(reasoning_summary, confidence, evidence, run_context)
+        return self._propose("decide", caller, entity, action, parameters, id, approval_id, about, settles)
+
+    def execute(
+        self,
+        caller: Caller,
+        *,
+        entity: str,
+        action: str,
+        parameters: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        approval_id: str | None = None,
+        reasoning_summary: str | None = None,
+        confidence: float | None = None,
+        evidence: Any = None,
+        run_context: Mapping[str, Any] | None = None,
+    ) -> Pending[Executed]:
+        """Asks KIFF to run an action through its registered executor, if it is allowed now.
+
+        The answer comes when the operation has ended, or when the gate said no. Arguments and errors are
+        those of `propose`; Overloaded also when every executor slot is taken.
+        """
+        about = _about(reasoning_summary, confidence, evidence, run_context)
+        return self._propose("execute", caller, entity, action, parameters, id, approval_id, about, False)
+
+    def ingest(
+        self,
+        caller: Caller,
+        *,
+        type: str,
+        entity: str,
+        payload: Mapping[str, Any] | None = None,
+        source: str = "api",
+        id: str | None = None,
+        actor_id: str | None = None,
+        occurred_at: str | None = None,
+    ) -> Pending[Ingested]:
+        """Records what happened to an entity and moves its state.
+
+        Args:
+            type: an event the entity's domain declares; another one is recorded and refused.
+            id: the event's id at its source; the same id is stored once.
+
+        Raises:
+            InvalidInput: not well formed. Forbidden (in the answer): the caller lacks `events.ingest`.
+        """
+        suffix = self._ids.draw()
+        entity_type, entity_id = split_ref(entity)
+        if occurred_at is not None:
+            parse_rfc3339(occurred_at, field="occurred_at")
+        if actor_id is not None:
+            require_id(actor_id, "actor_id")
+        event = Event(
+            id=f"evt_{suffix}" if id is None else require_id(id, "id"),
+            type=require_id(type, "type"),
+            entity=f"{entity_type}:{entity_id}",
+            source=require_id(source, "source"),
+            payload=admit(dict(payload or {}), field="payload").data,
+            actor=actor_id,
+            occurred_at=occurred_at,
+        )
+        return self._submit(Ingest(caller, event, suffix))
+
+    def grant(self, caller: Caller, approval_id: str, reason: str, *, key: str | None = None) -> Pending[Reviewed]:
+        """Says yes to a held call. With `on_grant: run` the call is decided again and runs; the answer does not wait.
+
+        Args:
+            key: an idempotency key for this review.
+
+        Raises (in the answer):
+            Forbidden: the caller proposed it, is not a person, or lacks a reviewer's permission.
+            ApprovalDecided: somebody was first, or it expired.
+            NotFound: there is no such approval.
+        """
+        return self._review(caller, approval_id, "grant", reason, key)
+
+    def deny(self, caller: Caller, approval_id: str, reason: str, *, key: str | None = None) -> Pending[Reviewed]:
+        """Says no to a held call, for good. Arguments and errors are those of `grant`."""
+        return self._review(caller, approval_id, "deny", reason, key)
+
+    def settle(
+        self,
+        caller: Caller,
+        operation_id: str,
+        status: Literal["succeeded", "failed", "cancelled", "unknown"],
+        *,
+        message: str = "",
+        output: Any = None,
+        events: Iterable[str | tuple[str, Mapping[str, Any]]] | None = None,
+    ) -> Pending[Settled]:
+        """Says how an operation ended: the app that ran it, or a person who looked.
+
+        Args:
+            events: names, or (name, payload) pairs, among the contract's `emits`. None: the one it declares.
+
+        Raises (in the answer):
+            NotFound, Forbidden, InvalidInput; OperationSettled when it contradicts what was reported before.
+        """
+        if status not in ("succeeded", "failed", "cancelled", "unknown"):
+            raise InvalidInput("`status` must be succeeded, failed, cancelled or unknown", field="status")
+        told = None
+        if events is not None:
+            pairs = [(event, {}) if isinstance(event, str) else event for event in events]
+            told = tuple((require_id(name, "events"), admit(dict(payload)).data) for name, payload in pairs)
+        command = Settle(
+            tenant=caller.tenant,
+            operation_id=require_id(operation_id, "operation_id"),
+            status=status,
+            by="caller",
+            suffix=self._ids.draw(),
+            caller=caller,
+            message=_text(message, "message"),
+            output=admit(output, field="output").data,
+            events=told,
+        )
+        return self._submit(command)
+
+    def activate(self, caller: Caller, domain: Domain) -> Pending[Activated]:
+        """Publishes a domain version and makes it govern its entity type. The caller is the process owner's word.
+
+        Raises (in the answer):
+            InvalidDomain: it is a draft still; `issues` says what is missing.
+            Conflict: the version name, or the entity type, belongs to something else.
+        """
+        self._domains.setdefault(domain.digest, domain)
+        pending: Pending[Activated] = self._submit(Activate(caller, domain, self._ids.draw()))
+        pending.add_done_callback(lambda done: self._activated(caller.tenant, domain, done.exception()))
+        return pending
+
+    def checkpoint(self, tenant: str = "default") -> Pending[bytes]:
+        """A signed note over the tenant's log as it stands: keep it outside, and a cut-off log will show.
+
+        Raises (in the answer):
+            NotFound: the tenant has no log yet.
+        """
+        if self._closed:
+            raise Closed("the runtime is closed")
+        future: Pending[bytes] = Pending()
+        self._lane.queue.put(tenant, Item(tenant, None, future))
+        return future
+
+    def running(self) -> list[Running]:
+        """Operations in an executor slot of this process now; one past its deadline is hung."""
+        return self._slots.in_flight()
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Waits for running executors (up to `timeout` seconds), serves what is queued, closes the store."""
+        if self._closed:
+            return
+        self._closed = True
+        self._sweeper.close()
+        self._slots.close(timeout)
+        self._lane.close()
+        self._store.close()
+
+    def _start(self, context: Context, domains: Iterable[Domain], tenant: str) -> None:
+        self._lane.start()
+        try:
+            for command in orphaned(self._store, context.owner, self._ids):
+                self._submit(command, bounded=False).result()
+            owner = Caller(SYSTEM, tenant=tenant)
+            for domain in domains:
+                self.activate(owner, domain).result()
+        except BaseException:
+            self._slots.close(0)
+            self._lane.close()
+            self._store.close()
+            raise
+        self._sweeper.start()
+
+    def _propose(
+        self,
+        mode: Mode,
+        caller: Caller,
+        entity: str,
+        action: str,
+        parameters: Mapping[str, Any] | None,
+        id: str | None,
+        approval_id: str | None,
+        about: dict[str, Any],
+        settles: bool,
+    ) -> Pending[Any]:
+        suffix = self._ids.draw()
+        entity_type, entity_id = split_ref(entity)
+        given = admit(dict(parameters or {}), field="parameters")
+        _refuse_authority(given.value)
+        proposal = draw_up(
+            caller,
+            id=f"prop_{suffix}" if id is None else require_id(id, "id"),
+            mode=mode,
+            domain=self._governs.get((caller.tenant, entity_type), ""),
+            entity=f"{entity_type}:{entity_id}",
+            action=require_id(action, "action"),
+            parameters=given.value,
+            parameters_json=given.data,
+            about=about,
+            settles=settles,
+        )
+        if approval_id is not None:
+            require_id(approval_id, "approval_id")
+        return self._submit(propose(caller, proposal, suffix, approval_id), slot=mode == "execute")
+
+    def _review(
+        self,
+        caller: Caller,
+        approval_id: str,
+        verdict: Literal["grant", "deny"],
+        reason: str,
+        key: str | None,
+    ) -> Pending[Reviewed]:
+        if key is not None:
+            require_id(key, "key")
+        require_id(approval_id, "approval_id")
+        if not reason:
+            raise InvalidInput("a review gives its reason", field="reason")
+        command = Review(caller, approval_id, verdict, _text(reason, "reason"), self._ids.draw(), key)
+        return self._submit(command, slot=verdict == "grant")
+
+    def _submit(self, command: Command, *, slot: bool = False, bounded: bool = True) -> Pending[Any]:
+        """Queues a command. A slot for what it may start is reserved first, so a decision never waits for one."""
+        if self._closed:
+            raise Closed("the runtime is closed")
+        if slot:
+            self._slots.reserve()
+        future: Pending[Any] = Pending()
+        try:
+            self._lane.queue.put(command.tenant, Item(command.tenant, command, future, slot), bounded=bounded)
+        except KiffError:
+            if slot:
+                self._slots.release()
+            raise
+        return future
+
+    def _report(self, command: Command) -> None:
+        """Queues what belongs to work already accepted; if the lane has stopped, the next start finds it open."""
+        with suppress(KiffError):  # nothing is lost: the clearance is durable and open, recovery makes it unknown
+            self._lane.queue.put(command.tenant, Item(command.tenant, command, None), bounded=False)
+
+    def _activated(self, tenant: str, domain: Domain, failed: BaseException | None) -> None:
+        if failed is None:
+            self._governs[(tenant, domain.entity_type)] = domain.name
+
+
+def _compiled(store: Store) -> dict[str, Domain]:
+    """The active versions, ready before the first command. Older ones are compiled when a record names them."""
+    active = {row.digest for row in store.active_domains()}
+    published = {row.digest: row.content for row in store.domain_versions() if row.digest in active}
+    return {digest: Domain.from_content(content) for digest, content in published.items()}
+
+
+def _about(
+    reasoning_summary: str | None,
+    confidence: float | None,
+    evidence: Any,
+    run_context: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Why something is proposed, as canonical fragments; what was not said is left out."""
+    said = {
+        "reasoning_summary": reasoning_summary,
+        "confidence": confidence,
+        "evidence": evidence,
+        "run_context": None if run_context is None else dict(run_context),
+    }
+    return {name: fragment(admit(value, field=name).data) for name, value in said.items() if value is not None}
+
+
+def _refuse_authority(parameters: dict[str, Any]) -> None:
+    """Authority comes from the caller's key, never from the body (DESIGN invariant 4)."""
+    for name in parameters:
+        if name in RESERVED or name.startswith("kiff_"):
+            message = f"`parameters.{name}` claims authority; roles, approvals and state come from KIFF itself"
+            raise InvalidInput(message, field=f"parameters.{name}")
+
+
+def _text(text: str, field: str) -> str:
+    if not isinstance(text, str) or len(text) > REASON_CHARACTERS:
+        raise InvalidInput(f"`{field}` must be text of at most {REASON_CHARACTERS} characters", field=field)
+    value: str = admit(text, field=field).value
+    return value

@@ -1,0 +1,254 @@
+"""A person answers an approval, or nobody does in time. One wins; the others are told who did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import json, structs
+
+from kiff.canonical import digest
+from kiff.errors import ApprovalDecided, Forbidden, IdempotencyConflict, NotFound
+from kiff.gate import MESSAGES
+from kiff.protocol.actor import Principal, principal
+from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.decision import Objection
+from kiff.protocol.instant import rfc3339
+from kiff.protocol.receipt import ReceiptDraft
+from kiff.runtime.answers import Decided, Executed, Reviewed
+from kiff.runtime.commands import SYSTEM, Expire, Review, about_entity
+from kiff.runtime.ports import Key
+from kiff.runtime.rows import CommandRow
+from kiff.runtime.step.fold import governing
+from kiff.runtime.step.propose import Attempt, attempt, proposal_of, reasons_json, resume
+from kiff.runtime.world import Change
+
+
+def review(change: Change, command: Review) -> None:
+    """Grants or denies; a refused review leaves a record of who tried."""
+    row = change.get(CommandRow, command.id)
+    if row is not None:
+        if row.digest == command.digest:
+            _answer_again(change, command, json.decode(row.answer, type=Reviewed))
+        else:
+            change.answer = IdempotencyConflict("this idempotency key was used before for another review")
+        return
+    approval = change.get(ApprovalRequest, command.approval_id)
+    if approval is None:
+        change.answer = NotFound(f"there is no approval `{command.approval_id}`", approval_id=command.approval_id)
+        return
+    change.need(*_reads(approval))
+    refusal = _may_not_review(change, command, approval)
+    if refusal is not None:
+        data = {"approval_id": approval.id, "reason": refusal.code, "verdict": command.verdict}
+        _record(change, approval, "review_refused", command.caller.principal, data)
+        change.answer = refusal
+        return
+    if approval.status == "pending" and change.at >= approval.expires_at:
+        approval = _expire(change, approval, command.suffix)
+    if approval.status != "pending":
+        change.answer = _already(approval)
+        return
+    (_grant if command.verdict == "grant" else _deny)(change, command, approval)
+
+
+def expire_approval(change: Change, command: Expire) -> None:
+    """The sweep's word: an approval whose time is up gets its record. One that ended meanwhile is left alone."""
+    approval = change.get(ApprovalRequest, command.id)
+    if approval is None or approval.due_at is None or change.at < approval.due_at:
+        return
+    change.need(*_reads(approval))
+    _expire(change, approval, command.suffix)
+
+
+def _reads(approval: ApprovalRequest) -> tuple[Key, ...]:
+    """What every answer to an approval reads."""
+    mine: Key = (CommandRow, approval.tenant, approval.command_id)
+    return (*about_entity(approval.tenant, approval.entity), mine)
+
+
+def _answer_again(change: Change, command: Review, answer: Reviewed) -> None:
+    change.answer = answer
+    approval = change.get(ApprovalRequest, command.approval_id)
+    if approval is not None and answer.operation_id is not None:
+        resume(change, answer.operation_id, proposal_of(approval), command.suffix)
+
+
+def _may_not_review(change: Change, command: Review, approval: ApprovalRequest) -> Forbidden | None:
+    """Only a person with a reviewer's permission, and never the one who proposed, by whatever name."""
+    reviewer = command.caller.principal
+    if _is_proposer(reviewer, approval):
+        return Forbidden(MESSAGES["proposer_is_reviewer"], reason="proposer_is_reviewer", approval_id=approval.id)
+    if reviewer.type != "human":
+        return Forbidden("an approval is answered by a person", reason="permission_denied", approval_id=approval.id)
+    domain = governing(change, approval.entity)
+    needed = approval.reviewers.split(",")
+    missing = [p for p in needed if domain is None or not domain.permits(command.caller.roles, p)]
+    if missing:
+        message = f"answering this approval takes {', '.join(missing) or 'a permission its contract names'}"
+        return Forbidden(message, reason="permission_denied", approval_id=approval.id, missing_permissions=missing)
+    return None
+
+
+def _is_proposer(reviewer: Principal, approval: ApprovalRequest) -> bool:
+    if reviewer.id.casefold() == approval.proposer.casefold():
+        return True
+    # A human owner may review their agent's proposals in their own name; a person never reviews their own.
+    behind = approval.proposer_person or approval.proposer
+    return approval.proposer_type == "human" and reviewer.someone == behind.casefold()
+
+
+def _grant(change: Change, command: Review, approval: ApprovalRequest) -> None:
+    use_by = change.at + approval.use_within_ms
+    granted = structs.replace(_reviewed(change, command, approval), status="granted", use_by=use_by, due_at=use_by)
+    change.put(granted)
+    data = {"approval_id": approval.id, "reason": command.reason, "use_by": rfc3339(use_by)}
+    _record(change, approval, "approval_granted", command.caller.principal, _about(approval) | data)
+    decision: Decided | None = None
+    if approval.on_grant == "run":
+        decision = _run(change, command, granted)
+    _answer(change, command, granted, decision=decision)
+
+
+def _run(change: Change, command: Review, approval: ApprovalRequest) -> Decided | None:
+    """Decides the original proposal again, with the grant as one more fact; the grant does not wait for its end."""
+    proposal = proposal_of(approval)
+    compared = f"{proposal.mode}:{proposal.action_digest}"
+    attempt(change, Attempt(proposal, approval.id, approval.command_id, compared, command.suffix))
+    decided = change.answer
+    change.wait = None
+    return decided if isinstance(decided, Decided) else None
+
+
+def _deny(change: Change, command: Review, approval: ApprovalRequest) -> None:
+    denied = structs.replace(_reviewed(change, command, approval), status="denied", due_at=None)
+    change.put(denied)
+    data = {"approval_id": approval.id, "reason": command.reason}
+    _record(change, approval, "approval_denied", command.caller.principal, _about(approval) | data)
+    denial = Objection("approval_denied", "blocked", {"approval_id": approval.id, "reviewed_by": denied.reviewed_by})
+    proposer = principal(approval.proposer, approval.proposer_type)
+    _end_hold(change, approval, denial, kind="action_blocked", actor=proposer, suffix=command.suffix)
+    _answer(change, command, denied)
+
+
+def _expire(change: Change, approval: ApprovalRequest, suffix: str) -> ApprovalRequest:
+    expired = structs.replace(approval, status="expired", due_at=None)
+    change.put(expired)
+    silence = Objection("approval_expired", "blocked", {"approval_id": approval.id})
+    _end_hold(change, approval, silence, kind="approval_expired", actor=SYSTEM, suffix=suffix)
+    return expired
+
+
+def _end_hold(
+    change: Change,
+    approval: ApprovalRequest,
+    objection: Objection,
+    *,
+    kind: str,
+    actor: Principal,
+    suffix: str,
+) -> None:
+    """The end of a hold that did not lead to a clearance: its record, its receipt, and the call's final answer."""
+    domain = governing(change, approval.entity)
+    receipt_id = f"rcpt_{suffix}"
+    proposal_digest = digest(approval.proposal)
+    draft = ReceiptDraft(
+        id=receipt_id,
+        action=approval.action,
+        decision="blocked",
+        reason=objection.code,
+        proposal_id=approval.proposal_id,
+        action_digest=approval.action_digest,
+        proposal_digest=proposal_digest,
+        domain_digest=None if domain is None else domain.digest,
+        approval_id=approval.id,
+        previous_receipt=approval.receipt_id,
+    )
+    data = _about(approval) | {
+        "approval_id": approval.id,
+        "outcome": "blocked",
+        "proposal_digest": proposal_digest,
+        "reasons": reasons_json((objection,)),
+    }
+    _record(change, approval, kind, actor, data, draft)
+    mode = json.decode(approval.proposal)["mode"]
+    answer = (Executed if mode == "execute" else Decided)(
+        proposal_id=approval.proposal_id,
+        outcome="blocked",
+        action=approval.action,
+        entity=approval.entity,
+        message=MESSAGES[objection.code],
+        receipt_id=receipt_id,
+        trace_id=approval.trace_id,
+        reasons=_terminal(change, approval, objection),
+        approval_id=approval.id,
+    )
+    row = change.get(CommandRow, approval.command_id)
+    # A final answer stands (DESIGN invariant 12), and a call that was asked again may wait for another approval.
+    if row is not None and row.status == "open" and json.decode(row.answer).get("approval_id") == approval.id:
+        change.put(structs.replace(row, status="final", answer=json.encode(answer)))
+
+
+def _terminal(change: Change, approval: ApprovalRequest, objection: Objection) -> tuple[Objection, ...]:
+    """A denied call answers `state_not_allowed` from then on, with the denial beside it (seed 001)."""
+    if objection.code != "approval_denied":
+        return (objection,)
+    return (Objection("state_not_allowed", "blocked", {"entity": approval.entity}), objection)
+
+
+def _reviewed(change: Change, command: Review, approval: ApprovalRequest) -> ApprovalRequest:
+    who = command.caller.principal.id
+    return structs.replace(approval, reviewed_by=who, reviewed_at=change.at, reason=command.reason)
+
+
+def _already(approval: ApprovalRequest) -> ApprovalDecided:
+    who = f" by {approval.reviewed_by}" if approval.reviewed_by else ""
+    return ApprovalDecided(
+        f"`{approval.id}` is {approval.status}{who} already",
+        approval_id=approval.id,
+        status=approval.status,
+        reviewed_by=approval.reviewed_by,
+        reviewed_at=None if approval.reviewed_at is None else rfc3339(approval.reviewed_at),
+    )
+
+
+def _about(approval: ApprovalRequest) -> dict[str, Any]:
+    return {"action": approval.action, "action_digest": approval.action_digest}
+
+
+def _record(
+    change: Change,
+    approval: ApprovalRequest,
+    kind: str,
+    actor: Principal,
+    data: dict[str, Any],
+    receipt: ReceiptDraft | None = None,
+) -> None:
+    domain = governing(change, approval.entity)
+    change.record(
+        kind,
+        actor,
+        entity=approval.entity,
+        trace=approval.trace_id,
+        cause=approval.id,
+        version=None if domain is None else domain.version,
+        data=data,
+        receipt=receipt,
+    )
+
+
+def _answer(change: Change, command: Review, approval: ApprovalRequest, *, decision: Decided | None = None) -> None:
+    answer = Reviewed(
+        id=approval.id,
+        status=approval.status,
+        action_name=approval.action,
+        entity_id=approval.entity.split(":", 1)[1],
+        reviewed_by=command.caller.principal.id,
+        reviewed_at=rfc3339(change.at),
+        reason=command.reason,
+        receipt_id=f"rcpt_{command.suffix}" if approval.status == "denied" else None,
+        use_by=None if approval.use_by is None else rfc3339(approval.use_by),
+        operation_id=None if change.run is None else change.run[0].id,
+        decision=decision,
+    )
+    change.answer = answer
+    change.put(CommandRow(change.tenant, command.id, command.digest, "final", json.encode(answer)))

@@ -1,0 +1,142 @@
+"""The signing key's file: PKCS8 PEM, readable by its owner alone, with its public key set beside it.
+
+A key that others can read, or could have put there, signs nothing: every doubt is a KeyUnusable with its fix.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from kiff.errors import InvalidInput, KeyUnusable
+from kiff.ledger.keys import Ed25519Signer, jwks, parse_jwks
+
+_MAX_BYTES = 16_384
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def load_or_create(path: Path) -> Ed25519Signer:
+    """The signer of this key file, made on first use; its public key is added to the key set beside it.
+
+    Raises:
+        KeyUnusable: the file is there and cannot be trusted, or neither can be made.
+    """
+    try:
+        _create(path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise _unusable(path, f"cannot be created ({error.strerror})", "check its folder") from error
+    signer = load(path)
+    _publish(path, signer)
+    return signer
+
+
+def load(path: Path) -> Ed25519Signer:
+    """The signer of an existing key file.
+
+    Raises:
+        KeyUnusable: missing, not a regular file, a symbolic link, owned by another user, open to others, or
+            not an Ed25519 key.
+    """
+    try:
+        handle = os.open(path, _OPEN)
+    except FileNotFoundError as error:
+        raise _unusable(path, "is not there", "create it or restore it from its backup") from error
+    except OSError as error:
+        if path.is_symlink():
+            raise _unusable(path, "is a symbolic link", "give the path of the file itself") from error
+        raise _unusable(path, f"cannot be opened ({error.strerror})", "check its path and owner") from error
+    try:
+        _check_owner_and_mode(path, os.fstat(handle))
+        pem = os.read(handle, _MAX_BYTES)
+    finally:
+        os.close(handle)
+    try:
+        private = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _unusable(path, "holds no unencrypted PEM private key", "restore it from its backup") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise _unusable(path, "holds a key of another type", "give an Ed25519 key")
+    return Ed25519Signer(private)
+
+
+def public_path(path: Path) -> Path:
+    """Where the key set for auditors is: `receipts.pem` has `receipts.jwks.json` beside it."""
+    return path.with_name(f"{path.stem}.jwks.json")
+
+
+def _check_owner_and_mode(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise _unusable(path, "is not a regular file", "give the path of a key file")
+    if found.st_uid != os.geteuid():
+        fix = f"run `chown {os.geteuid()} {path}` or run as its owner"
+        raise _unusable(path, f"belongs to user {found.st_uid}, not to user {os.geteuid()}", fix)
+    if found.st_mode & _OTHERS:
+        mode = stat.S_IMODE(found.st_mode)
+        fix = f"run `chmod 600 {path}`, and replace the key if others may have read it"
+        raise _unusable(path, f"is open to other users (mode {mode:03o})", fix)
+
+
+def _create(path: Path) -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    _write(path, pem, 0o600)
+
+
+def _publish(path: Path, signer: Ed25519Signer) -> None:
+    """Add the key to the public set; keys that signed earlier receipts stay in it."""
+    beside = public_path(path)
+    try:
+        known = parse_jwks(beside.read_bytes()) if beside.exists() else parse_jwks(jwks(()))
+        if signer.kid in known:
+            return
+        publics = [*(known.public(kid) for kid in known), signer.public]
+        fresh = beside.with_name(f".{beside.name}.{os.getpid()}")
+        fresh.unlink(missing_ok=True)
+        _write(fresh, msgspec.json.format(msgspec.json.encode(jwks(publics))) + b"\n", 0o644)
+        fresh.replace(beside)
+        _sync_folder(beside.parent)
+    except InvalidInput as error:
+        raise _unusable(beside, f"is not a key set ({error.message})", "move it away") from error
+    except OSError as error:
+        raise _unusable(beside, f"cannot be written ({error.strerror})", "check its folder") from error
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Create a file that was not there, whole and on disk, or leave none."""
+    handle = os.open(path, _CREATE, mode)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(handle)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unusable(path: Path, finding: str, fix: str) -> KeyUnusable:
+    return KeyUnusable(f"the key file `{path}` {finding}; {fix}", path=str(path))

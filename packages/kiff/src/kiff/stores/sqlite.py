@@ -1,0 +1,519 @@
+"""The embedded store: one SQLite file, one writer process, WAL, synchronous=FULL, one commit per batch.
+
+Driver errors are translated here and nowhere else: refused rows (StoreRefused), a store that cannot serve
+(StoreUnavailable), content that is not what was written (StoreCorrupt).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from msgspec import Struct
+from msgspec.structs import astuple, fields
+
+from kiff.errors import (
+    KiffError,
+    SchemaTooNew,
+    StoreConflict,
+    StoreCorrupt,
+    StoreInUse,
+    StoreRefused,
+    StoreUnavailable,
+)
+from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.clearance import Clearance
+from kiff.protocol.receipt import Receipt
+from kiff.protocol.state import EntityState
+from kiff.runtime.clock import SystemClock
+from kiff.runtime.ports import Append, Clock, Key, Slice
+from kiff.runtime.rows import (
+    KEYS,
+    ActiveDomain,
+    Blob,
+    CheckpointRow,
+    CommandRow,
+    DomainVersion,
+    LastApproval,
+    LogHead,
+    RecordRow,
+    Row,
+    Runway,
+    TileRow,
+)
+from kiff.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
+
+T = TypeVar("T", bound=Struct)
+
+TABLES: dict[type[Struct], str] = {
+    LogHead: "heads",
+    RecordRow: "records",
+    Receipt: "receipts",
+    TileRow: "tiles",
+    CheckpointRow: "checkpoints",
+    CommandRow: "commands",
+    ActiveDomain: "active_domains",
+    DomainVersion: "domain_versions",
+    EntityState: "entities",
+    Runway: "runways",
+    LastApproval: "last_approvals",
+    ApprovalRequest: "approvals",
+    Clearance: "clearances",
+    Blob: "blobs",
+}
+"""A struct's fields are its table's columns, in order."""
+
+_BOOLEANS = frozenset(at for at, field in enumerate(fields(Clearance)) if field.type is bool)
+_COLUMNS = {row: tuple(field.name for field in fields(row)) for row in TABLES}
+_SELECT = {row: f"SELECT {', '.join(names)} FROM {TABLES[row]}" for row, names in _COLUMNS.items()}
+_INSERT = {
+    row: f"INSERT INTO {TABLES[row]} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    for row, names in _COLUMNS.items()
+}
+_BY_KEY = {
+    row: f"SELECT {', '.join(f't.{name}' for name in _COLUMNS[row])} FROM json_each(?2) AS k"
+    f" CROSS JOIN {TABLES[row]} AS t ON t.tenant = ?1 AND t.{key} = k.value"
+    for row, key in KEYS.items()
+}
+
+
+def _upsert(row: type[Struct], key: str) -> str:
+    """Insert, or replace the columns of the row with this key and of no other."""
+    changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[row] if name not in ("tenant", key))
+    return f"{_INSERT[row]} ON CONFLICT (tenant, {key}) DO UPDATE SET {changes}"
+
+
+_PUT = {row: _upsert(row, key) for row, key in KEYS.items()} | {
+    Blob: f"{_INSERT[Blob]} ON CONFLICT DO NOTHING",
+    DomainVersion: _INSERT[DomainVersion],
+}
+_WRITTEN_ONCE = (Blob, DomainVersion)
+_PUT_TILE = f"{_INSERT[TileRow]} ON CONFLICT (tenant, level, number) DO UPDATE SET hashes = excluded.hashes"
+_PUT_CHECKPOINT = f"{_INSERT[CheckpointRow]} ON CONFLICT DO NOTHING"
+_MOVE_HEAD = (
+    "UPDATE heads SET size = ?, root = ?, frontier = ?, last_at = ?"
+    " WHERE tenant = ? AND size = ? AND root = ? AND log_id = ?"
+)
+_NEW_HEAD = f"{_INSERT[LogHead]} ON CONFLICT DO NOTHING"
+
+COPY_BACK_BYTES = 4 << 20
+"""After how many written bytes the write-ahead log is copied back, by its own thread."""
+ROW_BYTES = 1_024
+"""About what a row costs the write-ahead log, its pages and indexes included."""
+BUSY_MS = 5_000
+RECENT_ROWS = 16_384
+"""How many written rows are kept at hand; the process is the only writer, so they cannot be stale."""
+
+
+class SqliteStore:
+    """A KIFF database in one file.
+
+    Args:
+        path: created, with its folder, when it is not there.
+        clock: where `now` comes from.
+        read_only: for tools that look beside a running writer; append refuses.
+
+    Raises:
+        StoreInUse: another process writes this database.
+        SchemaTooNew: it was written by a newer KIFF.
+        StoreCorrupt: it is not a KIFF database, or is damaged.
+        StoreUnavailable: it cannot be opened.
+    """
+
+    exclusive = True
+
+    def __init__(self, path: str | os.PathLike[str], *, clock: Clock | None = None, read_only: bool = False) -> None:
+        self.path = Path(path)
+        self._clock = clock or SystemClock()
+        self._read_only = read_only
+        self._readers: list[sqlite3.Connection] = []
+        self._pool = threading.Lock()
+        self._written = 0
+        self._backlog = threading.Event()
+        self._closed = False
+        self._finish_checkpoint = False
+        self._recent: dict[Key, Row] = {}
+        self._older: dict[Key, Row] = {}
+        self._heads: dict[str, LogHead] = {}
+        if read_only and not self.path.is_file():
+            raise StoreUnavailable(f"there is no database at `{self.path}`", path=str(self.path))
+        self._held = None if read_only else _only_writer(self.path)
+        try:
+            self._writer = self._connect()
+            if not read_only:
+                self._prepare()
+            else:
+                _known(self._writer, self.path)
+        except BaseException:
+            self._release()
+            raise
+        self._copier = threading.Thread(target=self._copy_back, name="kiff-wal", daemon=True)
+        if not read_only:
+            self._copier.start()
+
+    def load(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
+        wanted: dict[tuple[type, str], list[str]] = {}
+        rows: dict[Key, Row | None] = {}
+        recent, older = self._recent, self._older
+        for key in keys:
+            row = rows[key] = recent.get(key) or older.get(key)
+            if row is None:
+                wanted.setdefault((key[0], key[1]), []).append(key[2])
+        with _translated(self.path):
+            heads = {tenant: self._heads.get(tenant) or self._head(tenant) for tenant in tenants}
+            for (kind, tenant), ids in wanted.items():
+                at = _COLUMNS[kind].index(KEYS[kind])
+                for columns in self._writer.execute(_BY_KEY[kind], (tenant, orjson.dumps(ids).decode())):
+                    rows[(kind, tenant, columns[at])] = _row(kind, columns)
+        return Slice(self._clock.now(), heads, rows)
+
+    def row(self, kind: type[T], tenant: str, id: str) -> T | None:
+        found = self._all(kind, f"{_SELECT[kind]} WHERE tenant = ? AND {KEYS[kind]} = ?", tenant, id)
+        return found[0] if found else None
+
+    def append(self, batch: Append) -> None:
+        if self._read_only:
+            raise StoreUnavailable("the database was opened to be read only", path=str(self.path))
+        writer = self._writer
+        with _translated(self.path):
+            if self._finish_checkpoint:
+                self._finish_checkpoint = False
+                writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            writer.execute("BEGIN IMMEDIATE")
+            try:
+                self._move_heads(batch)
+                self._write(batch)
+                writer.execute("COMMIT")
+            except BaseException:
+                for kept in (self._heads, self._recent, self._older):
+                    kept.clear()
+                _roll_back(writer)
+                raise
+        self._remember(batch)
+        if self._written >= COPY_BACK_BYTES:
+            self._written = 0
+            self._backlog.set()
+
+    def _remember(self, batch: Append) -> None:
+        """Keeps what was just written: most of it is read again soon, and nobody else can have changed it."""
+        if len(self._recent) > RECENT_ROWS:
+            self._recent, self._older = {}, self._recent
+        for row in batch.rows:
+            if type(row) not in _WRITTEN_ONCE:
+                self._recent[(type(row), row.tenant, getattr(row, KEYS[type(row)]))] = row
+        self._heads.update((new.tenant, new) for _, new in batch.heads)
+        self._written += sum(len(record.body) for record in batch.records) + ROW_BYTES * len(batch.rows)
+        self._written += sum(len(row.data) for row in batch.rows if isinstance(row, Blob))
+
+    def _move_heads(self, batch: Append) -> None:
+        for old, new in batch.heads:
+            if old is None:
+                moved = self._writer.execute(_NEW_HEAD, astuple(new))
+            else:
+                to = (new.size, new.root, new.frontier, new.last_at)
+                moved = self._writer.execute(_MOVE_HEAD, (*to, old.tenant, old.size, old.root, old.log_id))
+            if moved.rowcount != 1:
+                raise StoreConflict(f"the log of `{new.tenant}` moved since it was loaded", tenant=new.tenant)
+
+    def _write(self, batch: Append) -> None:
+        writer = self._writer
+        writer.executemany(_INSERT[RecordRow], map(astuple, batch.records))
+        by_kind: dict[type, list[Any]] = {}
+        for row in batch.rows:
+            by_kind.setdefault(type(row), []).append(astuple(row))
+        for kind, values in by_kind.items():
+            writer.executemany(_PUT[kind], values)
+        if batch.tiles:
+            writer.executemany(_PUT_TILE, map(astuple, batch.tiles))
+        if batch.checkpoints:
+            writer.executemany(_PUT_CHECKPOINT, map(astuple, batch.checkpoints))
+        writer.executemany(_INSERT[Receipt], map(astuple, batch.receipts))
+
+    def heads(self) -> list[LogHead]:
+        return self._all(LogHead, f"{_SELECT[LogHead]} ORDER BY tenant")
+
+    def records(self, tenant: str, *, entity: str | None = None, after: int = -1, limit: int = 1000) -> list[RecordRow]:
+        if entity is None:
+            sql = f"{_SELECT[RecordRow]} WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?"
+            return self._all(RecordRow, sql, tenant, after, limit)
+        # Left to itself, SQLite walks the primary key, which is in the order asked for: the whole log, every time.
+        by_entity = f"{_SELECT[RecordRow]} INDEXED BY records_by_entity"
+        sql = f"{by_entity} WHERE tenant = ? AND entity = ? AND seq > ? ORDER BY seq LIMIT ?"
+        return self._all(RecordRow, sql, tenant, entity, after, limit)
+
+    def receipt(self, tenant: str, receipt_id: str) -> Receipt | None:
+        found = self._all(Receipt, f"{_SELECT[Receipt]} WHERE tenant = ? AND id = ?", tenant, receipt_id)
+        return found[0] if found else None
+
+    def receipts(self, tenant: str, *, after: int = -1, limit: int = 1000) -> list[Receipt]:
+        sql = f"{_SELECT[Receipt]} WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?"
+        return self._all(Receipt, sql, tenant, after, limit)
+
+    def entities(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[EntityState]:
+        sql = f"{_SELECT[EntityState]} WHERE tenant = ? AND entity > ? ORDER BY entity LIMIT ?"
+        return self._all(EntityState, sql, tenant, after, limit)
+
+    def approvals(self, tenant: str, *, status: str | None = None, limit: int = 1000) -> list[ApprovalRequest]:
+        sql = f"{_SELECT[ApprovalRequest]} WHERE tenant = ?1 AND (?2 IS NULL OR status = ?2)"
+        return self._all(ApprovalRequest, f"{sql} ORDER BY opened_at, id LIMIT ?3", tenant, status, limit)
+
+    def clearances(self, tenant: str, *, status: str | None = None, limit: int = 1000) -> list[Clearance]:
+        sql = f"{_SELECT[Clearance]} WHERE tenant = ?1 AND (?2 IS NULL OR status = ?2)"
+        return self._all(Clearance, f"{sql} ORDER BY cleared_at, id LIMIT ?3", tenant, status, limit)
+
+    def snapshot(self) -> SqliteStore:
+        """A read transaction on a connection of its own; for one thread."""
+        still = SqliteStore(self.path, clock=self._clock, read_only=True)
+        with _translated(self.path):
+            still._writer.execute("BEGIN")
+            still._writer.execute("SELECT count(*) FROM heads").fetchall()  # a transaction starts with its first read
+        still._readers.append(still._writer)
+        return still
+
+    def tenants(self) -> list[str]:
+        with _translated(self.path), self._reader() as reader:
+            found = {
+                tenant for table in TABLES.values() for (tenant,) in reader.execute(_next_by_next(table, "tenant"))
+            }
+        return sorted(found)
+
+    def subjects(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[str]:
+        sql = _next_by_next("records", "entity", within="tenant = ?1", after="entity > ?2")
+        with _translated(self.path), self._reader() as reader:
+            return [entity for (entity,) in reader.execute(f"{sql} LIMIT ?3", (tenant, after, limit))]
+
+    def rows(self, kind: type[T], tenant: str, *, after: str = "", limit: int = 1000) -> list[T]:
+        key = KEYS[kind]
+        sql = f"{_SELECT[kind]} WHERE tenant = ? AND {key} > ? ORDER BY {key} LIMIT ?"
+        return self._all(kind, sql, tenant, after, limit)
+
+    def count(self, kind: type, tenant: str) -> int:
+        with _translated(self.path), self._reader() as reader:
+            sql = f"SELECT count(*) FROM {TABLES[kind]} WHERE tenant = ?"
+            return int(reader.execute(sql, (tenant,)).fetchone()[0])
+
+    def active_domains(self) -> list[ActiveDomain]:
+        return self._all(ActiveDomain, f"{_SELECT[ActiveDomain]} ORDER BY tenant, entity_type")
+
+    def domain_versions(self) -> list[DomainVersion]:
+        return self._all(DomainVersion, f"{_SELECT[DomainVersion]} ORDER BY tenant, version")
+
+    def due(self, now: int, *, limit: int = 256) -> list[Clearance | ApprovalRequest]:
+        clause = "WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?"
+        clearances = self._all(Clearance, f"{_SELECT[Clearance]} {clause}", now, limit)
+        return [*clearances, *self._all(ApprovalRequest, f"{_SELECT[ApprovalRequest]} {clause}", now, limit)]
+
+    def open_clearances(self, limit: int = 10_000) -> list[Clearance]:
+        sql = f"{_SELECT[Clearance]} WHERE status = 'open' ORDER BY tenant, cleared_at LIMIT ?"
+        return self._all(Clearance, sql, limit)
+
+    def tile(self, tenant: str, level: int, number: int) -> bytes | None:
+        sql = f"{_SELECT[TileRow]} WHERE tenant = ? AND level = ? AND number = ?"
+        found = self._all(TileRow, sql, tenant, level, number)
+        return found[0].hashes if found else None
+
+    def checkpoint(self, tenant: str, *, size: int | None = None) -> CheckpointRow | None:
+        sql = f"{_SELECT[CheckpointRow]} WHERE tenant = ?1 AND (?2 IS NULL OR size = ?2) ORDER BY size DESC LIMIT 1"
+        found = self._all(CheckpointRow, sql, tenant, size)
+        return found[0] if found else None
+
+    def checkpoints(self, tenant: str, *, after: int = -1, limit: int = 1000) -> list[CheckpointRow]:
+        sql = f"{_SELECT[CheckpointRow]} WHERE tenant = ? AND size > ? ORDER BY size LIMIT ?"
+        return self._all(CheckpointRow, sql, tenant, after, limit)
+
+    def close(self) -> None:
+        """Copies the write-ahead log back and lets go of the file. Calling it twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        self._backlog.set()
+        if self._copier.is_alive():
+            self._copier.join()
+        with self._pool:
+            for reader in self._readers:
+                reader.close()
+            self._readers.clear()
+        self._writer.close()
+        self._release()
+
+    def _all(self, kind: type[T], sql: str, *args: Any) -> list[T]:
+        with _translated(self.path), self._reader() as reader:
+            return [_row(kind, columns) for columns in reader.execute(sql, args)]
+
+    def _head(self, tenant: str) -> LogHead | None:
+        columns = self._writer.execute(f"{_SELECT[LogHead]} WHERE tenant = ?", (tenant,)).fetchone()
+        return None if columns is None else _row(LogHead, columns)
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own for each reader at work; they never wait for the writer."""
+        with self._pool:
+            reader = self._readers.pop() if self._readers else None
+        reader = reader or self._connect()
+        try:
+            yield reader
+        finally:
+            with self._pool:
+                if self._closed:
+                    reader.close()
+                else:
+                    self._readers.append(reader)
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "ro" if self._read_only else "rwc"
+        quoted = str(self.path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        with _translated(self.path):
+            connection = sqlite3.connect(
+                f"file:{quoted}?mode={mode}",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+            )
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            connection.execute("PRAGMA cell_size_check = ON")
+            return connection
+
+    def _prepare(self) -> None:
+        writer = self._writer
+        with _translated(self.path):
+            version = _known(writer, self.path)
+            writer.execute("PRAGMA journal_mode = WAL").fetchall()
+            writer.execute("PRAGMA synchronous = FULL")
+            writer.execute("PRAGMA fullfsync = ON")  # where a plain fsync does not reach the medium
+            writer.execute("PRAGMA wal_autocheckpoint = 0")
+            writer.execute("PRAGMA cache_size = -65536")
+            for number in range(version, len(MIGRATIONS)):
+                head = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number + 1};"
+                writer.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[number]} {head} COMMIT;")
+            # A file that may not be written says so now: BEGIN IMMEDIATE alone would be content to read it.
+            writer.executescript(f"BEGIN IMMEDIATE; PRAGMA user_version = {len(MIGRATIONS)}; ROLLBACK;")
+
+    def _copy_back(self) -> None:
+        """Copies the write-ahead log into the database beside the writer, so that no commit pays for it."""
+        while True:
+            self._backlog.wait()
+            self._backlog.clear()
+            if self._closed:
+                return
+            try:
+                with _translated(self.path), self._reader() as connection:
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except KiffError:
+                continue  # the writer meets the same trouble, and tells
+            # The writer copies the few pages that came meanwhile; then the log starts over instead of growing.
+            self._finish_checkpoint = True
+
+    def _release(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+
+def _next_by_next(table: str, column: str, *, within: str = "true", after: str = "true") -> str:
+    """The different values of an indexed column, in order, each found from the one before; no row is read."""
+    first = f"SELECT min({column}) FROM {table} WHERE {within} AND {after}"
+    following = f"SELECT min({column}) FROM {table} WHERE {within} AND {column} > found.value"
+    return (
+        f"WITH RECURSIVE found(value) AS ({first} UNION ALL SELECT ({following})"
+        " FROM found WHERE found.value IS NOT NULL) SELECT value FROM found WHERE value IS NOT NULL"
+    )
+
+
+def _row(kind: type[T], columns: tuple[Any, ...]) -> T:
+    if kind is Clearance:  # the one row with booleans, which SQLite keeps as 0 and 1
+        return kind(*(bool(v) if at in _BOOLEANS else v for at, v in enumerate(columns)))
+    return kind(*columns)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """Undoes what was begun; SQLite may have done so by itself."""
+    if connection.in_transaction:
+        try:
+            connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            return  # the error that led here says what is wrong
+
+
+def _only_writer(path: Path) -> int:
+    """Holds the lock file beside the database for as long as this process lives.
+
+    Raises:
+        StoreInUse: another process holds it. StoreUnavailable: it cannot be made.
+    """
+    lock = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailable(f"`{lock}` cannot be made: {error.strerror}", path=str(path)) from error
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        pid = os.pread(held, 20, 0).decode(errors="replace").strip() or "unknown"
+        os.close(held)
+        message = f"`{path}` is written by process {pid}; one process at a time writes a SQLite database"
+        raise StoreInUse(message, path=str(path), pid=pid) from error
+    os.ftruncate(held, 0)
+    os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
+    return held
+
+
+def _known(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema version of a database that is ours; 0 for an empty one.
+
+    Raises:
+        SchemaTooNew, StoreCorrupt.
+    """
+    with _translated(path):
+        [(application,)] = connection.execute("PRAGMA application_id").fetchall()
+        [(version,)] = connection.execute("PRAGMA user_version").fetchall()
+        [(tables,)] = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    if tables and application != APPLICATION_ID:
+        raise StoreCorrupt(f"`{path}` is not a KIFF database", path=str(path))
+    if version > len(MIGRATIONS):
+        message = f"`{path}` has schema {version}, this KIFF knows {len(MIGRATIONS)}; use a newer KIFF"
+        raise SchemaTooNew(message, path=str(path), schema=version)
+    return int(version)
+
+
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_NOT_TEXT = "Could not decode to UTF-8"  # the driver's own words; SQLite has no code for it
+_REFUSED = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    UnicodeError,
+)
+
+
+class _translated:
+    """Driver errors as KIFF's own. A class, because a generator would cost more, several times a commit."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
+        path = str(self._path)
+        if isinstance(error, _REFUSED):
+            raise StoreRefused(f"`{self._path.name}` refuses the rows: {error}", path=path) from error
+        if isinstance(error, sqlite3.Error):
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT or _NOT_TEXT in str(error):
+                raise StoreCorrupt(f"`{path}` is damaged: {error}", path=path) from error
+            raise StoreUnavailable(f"`{path}` cannot serve: {error}", path=path) from error

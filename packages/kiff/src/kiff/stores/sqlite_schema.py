@@ -1,0 +1,196 @@
+"""The SQLite schema, forward only: each entry of MIGRATIONS brings a database one version up.
+
+Every key starts with the tenant. Ids are made by the app; no sequences, foreign keys or triggers.
+The unique indexes and CHECKs are the second wall behind the head's compare-and-set.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x4B494646
+"""`KIFF`, in the file's header: a database of something else is not touched."""
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE heads (
+        tenant TEXT NOT NULL PRIMARY KEY,
+        log_id TEXT NOT NULL UNIQUE,
+        size INTEGER NOT NULL CHECK (size > 0),
+        root BLOB NOT NULL CHECK (length(root) = 32),
+        frontier BLOB NOT NULL CHECK (length(frontier) % 32 = 0),
+        last_at INTEGER NOT NULL
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE records (
+        tenant TEXT NOT NULL,
+        seq INTEGER NOT NULL CHECK (seq >= 0),
+        entity TEXT,
+        leaf BLOB NOT NULL CHECK (length(leaf) = 32),
+        body BLOB NOT NULL,
+        PRIMARY KEY (tenant, seq)
+    ) WITHOUT ROWID, STRICT;
+    CREATE INDEX records_by_entity ON records (tenant, entity, seq) WHERE entity IS NOT NULL;
+
+    CREATE TABLE receipts (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        core BLOB NOT NULL,
+        signature TEXT NOT NULL CHECK (length(signature) > 128),
+        batch BLOB,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+    CREATE UNIQUE INDEX receipts_by_seq ON receipts (tenant, seq);
+
+    CREATE TABLE tiles (
+        tenant TEXT NOT NULL,
+        level INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        hashes BLOB NOT NULL CHECK (length(hashes) BETWEEN 32 AND 8192),
+        PRIMARY KEY (tenant, level, number)
+    ) STRICT;
+
+    CREATE TABLE checkpoints (
+        tenant TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        note BLOB NOT NULL,
+        PRIMARY KEY (tenant, size)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE commands (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        status TEXT NOT NULL CHECK (status IN ('final', 'running', 'open')),
+        answer BLOB NOT NULL,
+        operation_id TEXT,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE active_domains (
+        tenant TEXT NOT NULL,
+        entity_type TEXT NOT NULL,
+        domain TEXT NOT NULL,
+        version TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (tenant, entity_type)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE domain_versions (
+        tenant TEXT NOT NULL,
+        version TEXT NOT NULL,
+        domain TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        content BLOB NOT NULL,
+        PRIMARY KEY (tenant, version)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE entities (
+        tenant TEXT NOT NULL,
+        entity TEXT NOT NULL,
+        domain TEXT NOT NULL,
+        state TEXT,
+        version INTEGER NOT NULL CHECK (version > 0),
+        PRIMARY KEY (tenant, entity)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE runways (
+        tenant TEXT NOT NULL,
+        entity TEXT NOT NULL,
+        holder TEXT,
+        fencing INTEGER NOT NULL CHECK (fencing > 0),
+        in_doubt TEXT NOT NULL,
+        PRIMARY KEY (tenant, entity)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE last_approvals (
+        tenant TEXT NOT NULL,
+        action_digest TEXT NOT NULL,
+        approval_id TEXT NOT NULL,
+        PRIMARY KEY (tenant, action_digest)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE approvals (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        status TEXT NOT NULL
+            CHECK (status IN ('pending', 'granted', 'denied', 'expired', 'cancelled', 'consumed')),
+        action_digest TEXT NOT NULL,
+        domain TEXT NOT NULL,
+        entity TEXT NOT NULL,
+        entity_version INTEGER NOT NULL,
+        action TEXT NOT NULL,
+        proposal_id TEXT NOT NULL,
+        proposal BLOB NOT NULL,
+        proposer TEXT NOT NULL,
+        proposer_type TEXT NOT NULL,
+        proposer_person TEXT,
+        roles TEXT NOT NULL,
+        command_id TEXT NOT NULL,
+        trace_id TEXT NOT NULL,
+        receipt_id TEXT NOT NULL,
+        reviewers TEXT NOT NULL,
+        on_grant TEXT NOT NULL CHECK (on_grant IN ('wait', 'run')),
+        opened_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL CHECK (expires_at > opened_at),
+        use_within_ms INTEGER NOT NULL,
+        use_by INTEGER,
+        reviewed_by TEXT,
+        reviewed_at INTEGER,
+        reason TEXT,
+        consumed_by TEXT,
+        due_at INTEGER,
+        PRIMARY KEY (tenant, id),
+        CHECK ((status = 'consumed') = (consumed_by IS NOT NULL)),
+        CHECK (status NOT IN ('granted', 'denied', 'consumed') OR reviewed_by IS NOT NULL),
+        CHECK (reviewed_by IS NULL OR reviewed_by <> proposer)
+    ) WITHOUT ROWID, STRICT;
+    CREATE INDEX approvals_due ON approvals (due_at) WHERE due_at IS NOT NULL;
+    CREATE INDEX approvals_by_status ON approvals (tenant, status, opened_at, id);
+
+    CREATE TABLE clearances (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        status TEXT NOT NULL
+            CHECK (status IN ('open', 'succeeded', 'failed', 'cancelled', 'unknown', 'expired')),
+        mode TEXT NOT NULL CHECK (mode IN ('execute', 'decide')),
+        proposal_id TEXT NOT NULL,
+        command_id TEXT NOT NULL,
+        domain_version TEXT NOT NULL,
+        domain_digest TEXT NOT NULL,
+        entity TEXT NOT NULL,
+        action TEXT NOT NULL,
+        action_digest TEXT NOT NULL,
+        principal TEXT NOT NULL,
+        principal_type TEXT NOT NULL,
+        principal_person TEXT,
+        owner TEXT NOT NULL,
+        fencing INTEGER NOT NULL,
+        holds_runway INTEGER NOT NULL CHECK (holds_runway IN (0, 1)),
+        settles INTEGER NOT NULL CHECK (settles IN (0, 1)),
+        cleared_at INTEGER NOT NULL,
+        deadline INTEGER NOT NULL,
+        receipt_id TEXT NOT NULL,
+        trace_id TEXT NOT NULL,
+        approval_id TEXT,
+        settled_by TEXT,
+        settled_at INTEGER,
+        disputed INTEGER NOT NULL CHECK (disputed IN (0, 1)),
+        due_at INTEGER,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+    CREATE UNIQUE INDEX clearances_one_in_flight ON clearances (tenant, entity)
+        WHERE status = 'open' AND holds_runway = 1;
+    CREATE UNIQUE INDEX clearances_one_per_approval ON clearances (tenant, approval_id)
+        WHERE approval_id IS NOT NULL;
+    CREATE INDEX clearances_due ON clearances (due_at) WHERE due_at IS NOT NULL;
+    CREATE INDEX clearances_in_doubt ON clearances (tenant, status, cleared_at, id)
+        WHERE status IN ('open', 'unknown');
+
+    CREATE TABLE blobs (
+        tenant TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (tenant, digest)
+    ) STRICT;
+    """,
+)

@@ -1,0 +1,238 @@
+"""The demo: real database, real ledger process, real signatures; five endings, a retry storm, and the proof.
+
+    python demo.py [--dir DATA] [--fresh] [-o text|json]
+
+It ends with 0 only if every line is as promised, with 1 if one is not, with 130 on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from audit import Findings, audit, dollars
+from executors import registry
+from ledger_process import LedgerProcess
+from screen import Screen
+from story import PROMISES, Stage, order_id
+
+from kiff import KiffError, load, open_runtime
+from kiff.embedded import key_path
+from kiff.ledger import parse_jwks
+from kiff.stores.keyfile import public_path
+
+HERE = Path(__file__).parent
+PROMISED_CENTS = 4_900 + 99_900 + 2_000 + 3_000
+"""What may leave in one run: the small refund, the granted one, and one for each storm."""
+
+
+@dataclass
+class Place:
+    """Where a demo keeps its data: KIFF's own, and what is outside of KIFF."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.database = self.folder / "kiff.db"
+        self.jwks = public_path(key_path(self.database))
+        self.debits = self.folder / "outside" / "payments.jsonl"
+        self.head = self.folder / "outside" / "head.txt"
+
+    def prepare(self, *, fresh: bool) -> None:
+        """Makes the folders, invisible to git; `fresh` removes what earlier runs left, and nothing else."""
+        if not self.folder.exists():
+            self.folder.mkdir(parents=True)
+            (self.folder / ".gitignore").write_text("*\n")
+        self.debits.parent.mkdir(exist_ok=True)
+        if fresh:
+            for left in (*self.folder.glob("kiff.db*"), self.debits, self.head):
+                left.unlink(missing_ok=True)
+
+
+@dataclass
+class Report:
+    """What a run shows with `-o json`."""
+
+    run: int
+    database: str
+    ledger: dict[str, Any]
+    key: str
+    settled: list[dict[str, Any]] = field(default_factory=list)
+    endings: list[dict[str, Any]] = field(default_factory=list)
+    proof: dict[str, Any] = field(default_factory=dict)
+    deviations: list[str] = field(default_factory=list)
+
+
+def run(folder: Path, *, fresh: bool = False, output: str = "text", out: TextIO | None = None) -> int:
+    """Plays everything once.
+
+    Args:
+        folder: for the data; the next run goes on there.
+        output: `text`, a screen, or `json`, one object.
+
+    Returns:
+        The exit code: 0, 1, or 130 when it was interrupted.
+    """
+    out = out or sys.stdout
+    screen = Screen(out if output == "text" else io.StringIO())
+    try:
+        report = play(Place(folder), screen, fresh=fresh)
+        if output == "json":
+            told = {"kiff": "v1", "ok": not report.deviations} | asdict(report)
+            print(json.dumps(told, indent=2, ensure_ascii=False), file=out, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # the reader has gone; what is buffered goes nowhere
+        return 1
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted; the ledger process has ended, and the next run goes on from here", file=sys.stderr)
+        return 130
+    except (KiffError, OSError) as error:
+        print(f"\ndemo: {error}", file=sys.stderr)
+        return 1
+    for deviation in report.deviations:
+        print(f"demo: not as promised: {deviation}", file=sys.stderr)
+    return 1 if report.deviations else 0
+
+
+def play(place: Place, screen: Screen, *, fresh: bool) -> Report:
+    place.prepare(fresh=fresh)
+    is_new = not place.database.exists()
+    saved = [place.head.read_bytes()] if place.head.exists() else []
+    with ExitStack() as stack:
+        ledger = LedgerProcess(place.debits)
+        stack.callback(ledger.stop)
+        domain = load((HERE / "kiff.yaml").read_text("utf-8"))
+        executors = registry(ledger.address)
+        runtime = stack.enter_context(open_runtime(place.database, domains=[domain], executors=executors))
+        # On the way out the ledger ends first, so a payment that hangs there ends too, and is recorded as unknown.
+        stack.callback(ledger.stop)
+        number = 0
+        while runtime.read.state(f"order:{order_id(number, 1)}") is not None:
+            number += 1
+        stage = Stage(runtime, ledger, screen, number)
+        before = ledger.debits()
+        *_, key = parse_jwks(place.jwks.read_bytes())
+        file = {"pid": ledger.pid, "address": ledger.address, "file": str(place.debits)}
+        report = Report(number + 1, str(place.database), file, key)
+        _header(screen, report, before, is_new=is_new)
+        report.settled = list(_settle_earlier(stage, before))
+        screen.blank()
+        stage.play()
+        place.head.write_bytes(runtime.checkpoint().result())
+        debits = ledger.debits()
+        found = audit(place.database, place.jwks, debits, [*saved, place.head.read_bytes()])
+        report.endings = [asdict(ending) for ending in stage.endings]
+        report.deviations = stage.deviations
+        screen.blank()
+        _proof(screen, report, found, debits, debits[len(before) :], saved=bool(saved))
+    screen.blank()
+    if report.deviations:
+        screen.last("blocked", f"{len(report.deviations)} not as promised; stderr says what")
+    else:
+        screen.last("allowed", f"everything as promised; check it yourself: kiff verify {place.database}")
+    return report
+
+
+def _header(screen: Screen, report: Report, before: list[dict[str, Any]], *, is_new: bool) -> None:
+    screen.title("KIFF  one agent, five honest endings, and a retry storm", f"run {report.run}")
+    screen.fact("database", f"{report.database} (SQLite, {'new' if is_new else 'kept from the last run'})")
+    ledger, total = report.ledger, dollars(_cents(before))
+    screen.fact("ledger", f"process {ledger['pid']} at {ledger['address']}, outside of KIFF; {total} so far")
+    screen.fact("key", f"{report.key} (Ed25519)")
+
+
+def _settle_earlier(stage: Stage, debits: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """An operation that a killed run left behind is unknown: a person looks at the ledger, and says how it ended."""
+    paid = {debit["key"] for debit in debits}
+    for operation in stage.runtime.read.operations(status="unknown"):
+        status: Literal["succeeded", "failed"] = "succeeded" if operation.id in paid else "failed"
+        message = "looked up at the payment ledger"
+        stage.runtime.settle(stage.person, operation.id, status, message=message).result()
+        said = "paid" if operation.id in paid else "not paid"
+        stage.screen.fact("earlier", f"{operation.entity} ended unknown; ops-human asked the ledger: {said}")
+        yield {"operation": operation.id, "entity": operation.entity, "status": status}
+
+
+def _proof(
+    screen: Screen,
+    report: Report,
+    found: Findings,
+    debits: list[dict[str, Any]],
+    new: list[dict[str, Any]],
+    *,
+    saved: bool,
+) -> None:
+    """What the auditor found, line by line; whatever does not hold is a deviation.
+
+    Args:
+        debits, new: the outside ledger's list, and its part that came in this run.
+        saved: there was a head that an earlier run kept.
+    """
+    orders = {ending["order"] for ending in report.endings}
+    allowed = [payment for payment in found.cleared.values() if payment.order in orders]
+    receipts = {receipt for ending in report.endings for receipt in ending["receipts"]}
+    money = [
+        *found.ledger,
+        *_unlike("cents allowed by receipts", PROMISED_CENTS, sum(payment.amount_minor for payment in allowed)),
+        *_unlike("cents paid by the ledger", PROMISED_CENTS, _cents(new)),
+        *_unlike("debits of this run", len(allowed), len(new)),
+    ]
+    issued = _unlike("receipts of this run", sum(promise.receipts for promise in PROMISES.values()), len(receipts))
+    head = "; the signed head extends the last run's" if saved else " under a signed head"
+    replayed = f"{found.entities} entities, {found.events} events, {found.decisions} decisions"
+    for name, problems, said in (
+        ("log", found.log, f"{found.records} records verified{head}"),
+        ("replay", found.replay, f"materialised == replay: {replayed}"),
+        ("receipts", found.receipts + issued, f"{found.verified} of {found.issued} verified from the public key alone"),
+        (
+            "ledger",
+            money,
+            f"{len(new)} debits, {dollars(_cents(new))}: to the cent what {len(allowed)} receipts allowed",
+        ),
+    ):
+        screen.proof(name, f"{len(problems)} wrong: {problems[0]}" if problems else said, holds=not problems)
+        report.deviations += [f"{name}: {problem}" for problem in problems]
+    if len(debits) > len(new) and not found.ledger:
+        total = f"all runs: {len(debits)} debits, {dollars(_cents(debits))}, none without its receipt"
+        screen.proof("", total, holds=True)
+    report.proof = {
+        "records": found.records,
+        "entities": found.entities,
+        "events": found.events,
+        "decisions": found.decisions,
+        "receipts": found.issued,
+        "receipts_verified": found.verified,
+        "debits": len(new),
+        "paid_minor": _cents(new),
+        "debits_of_all_runs": len(debits),
+        "paid_minor_of_all_runs": _cents(debits),
+    }
+
+
+def _unlike(what: str, expected: int, found: int) -> list[str]:
+    return [] if expected == found else [f"{what}: expected {expected}, found {found}"]
+
+
+def _cents(debits: list[dict[str, Any]]) -> int:
+    return sum(debit["amount_minor"] for debit in debits)
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description="The governed loop on a real database, in one screen.")
+    options.add_argument("--dir", type=Path, default=Path(".demo"), help="where the data are kept (default .demo)")
+    options.add_argument("--fresh", action="store_true", help="forget what earlier runs left")
+    options.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    given = options.parse_args()
+    return run(given.dir, fresh=given.fresh, output=given.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

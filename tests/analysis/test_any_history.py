@@ -1,0 +1,189 @@
+"""Whatever happens, in whatever order, the rows are what the log says, and history decides as it did."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import orjson
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from kiff import (
+    ActionContract,
+    ActionFailed,
+    Approval,
+    ApprovalPolicy,
+    Caller,
+    Domain,
+    Emits,
+    KiffError,
+    Operation,
+    Principal,
+    Risk,
+    Runtime,
+    Transition,
+)
+from kiff.analysis import replay_store, verify_store
+from kiff.ledger import Ed25519Signer, PublicKeys
+from kiff.protocol.record import KINDS
+from kiff.stores.memory import MemoryStore
+
+SOAK = os.environ.get("KIFF_SOAK") == "1"
+SEEDS = [random.SystemRandom().getrandbits(32) for _ in range(100)] if SOAK else list(range(6))
+STEPS = 400 if SOAK else 150
+SIGNER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+
+EMITS = Emits(success=["USED"], failure=["BROKEN"])
+DOMAIN = Domain(
+    name="machine",
+    version="v1",
+    entity="Machine",
+    events=["MADE", "USED", "BROKEN", "MENDED"],
+    states=["READY", "DOWN"],
+    transitions=[
+        Transition(on="MADE", to="READY"),
+        Transition(on="USED", from_="READY", to="READY"),
+        Transition(on="BROKEN", from_="READY", to="DOWN"),
+        Transition(on="MENDED", from_="DOWN", to="READY"),
+    ],
+    actions=[
+        ActionContract("USE", ["READY"], [], ["m.use"], Risk.LOW, Approval.NEVER, "use", emits=EMITS),
+        ActionContract("ASK", ["READY"], [], ["m.use"], Risk.HIGH, Approval.REQUIRED, "use", emits=EMITS),
+        ActionContract(
+            "ASK_AND_RUN",
+            ["READY"],
+            [],
+            ["m.use"],
+            Risk.HIGH,
+            Approval.REQUIRED,
+            "use",
+            approval_policy=ApprovalPolicy(on_grant="run", expires_seconds=300),
+            emits=EMITS,
+        ),
+        ActionContract("PEEK", ["READY"], [], ["m.use"], Risk.LOW, Approval.NEVER, "use", lock="none", emits=EMITS),
+    ],
+    roles={"agent": ["m.use"], "human": ["m.approve"], "adapter": ["events.ingest"], "nobody": []},
+)
+AGENT = Caller(Principal("agent", "agent"), ("agent",))
+NOBODY = Caller(Principal("nobody", "agent"), ("nobody",))
+HUMAN = Caller(Principal("human", "human"), ("human",))
+ADAPTER = Caller(Principal("adapter", "service"), ("adapter",))
+
+
+class Jumping:
+    """A clock that only the test moves, sometimes backwards."""
+
+    def __init__(self) -> None:
+        self.at = 1_800_000_000_000
+
+    def now(self) -> int:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at / 1000
+
+
+class Life:
+    """Random commands against one runtime; what they answer is not looked at here."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.clock = Jumping()
+        self.store = MemoryStore(self.clock)
+        self.runtime = Runtime(self.store, SIGNER, domains=[DOMAIN], executors={"use": self.use}, clock=self.clock)
+        self.calls: list[tuple[str, str]] = []
+
+    def use(self, operation: Operation) -> object:
+        chance = self.random.random()
+        if chance < 0.15:
+            raise RuntimeError("lost")
+        if chance < 0.25:
+            raise ActionFailed("did nothing")
+        status, event = ("failed", "BROKEN") if chance < 0.35 else ("succeeded", "USED")
+        events = [{"type": event, "payload": {"n": 1.5}}]
+        return {"status": status, "events": events, "output": {"big": "x" * self.random.choice((0, 5000))}}
+
+    def live(self, steps: int) -> None:
+        for number in range(4):
+            self.runtime.ingest(ADAPTER, type="MADE", entity=f"machine:{number}").result()
+        for _ in range(steps):
+            self.clock.at += self.random.choice((0, 0, 1, 50, 2_000, 70_000, 400_000, -5_000))
+            try:
+                self.random.choice(self.deeds())()
+            except KiffError:
+                continue  # a refusal that raises is as good a deed as any
+        self.runtime.close()
+
+    def deeds(self) -> list[Callable[[], None]]:
+        return [self.execute, self.execute, self.decide, self.ingest, self.review, self.review, self.settle, self.again]
+
+    def entity(self) -> str:
+        return f"machine:{self.random.randrange(4)}"
+
+    def execute(self) -> None:
+        action = self.random.choice(("USE", "ASK", "ASK_AND_RUN", "PEEK", "NOTHING"))
+        caller = NOBODY if self.random.random() < 0.1 else AGENT
+        answer = self.runtime.execute(
+            caller, entity=self.entity(), action=action, evidence="e" * self.random.choice((0, 5000))
+        ).result()
+        if answer.approval_id:
+            self.calls.append((answer.approval_id, answer.entity))
+
+    def decide(self) -> None:
+        action = self.random.choice(("USE", "ASK", "PEEK"))
+        settles = self.random.random() < 0.5
+        self.runtime.propose(AGENT, entity=self.entity(), action=action, settles=settles).result()
+
+    def ingest(self) -> None:
+        kind = self.random.choice(("USED", "BROKEN", "MENDED", "MENDED", "UNHEARD_OF"))
+        payload = {"note": "n" * self.random.choice((0, 5000))}
+        self.runtime.ingest(ADAPTER, type=kind, entity=self.entity(), payload=payload).result()
+
+    def review(self) -> None:
+        waiting = self.runtime.read.approvals(status="pending")
+        if waiting:
+            approval = self.random.choice(waiting)
+            verdict = self.runtime.grant if self.random.random() < 0.7 else self.runtime.deny
+            verdict(self.random.choice((HUMAN, HUMAN, AGENT)), approval.id, "looked at").result()
+
+    def again(self) -> None:
+        granted = self.runtime.read.approvals(status="granted")
+        if granted:
+            approval = self.random.choice(granted)
+            self.runtime.execute(
+                AGENT, entity=approval.entity, action=approval.action, approval_id=approval.id
+            ).result()
+
+    def settle(self) -> None:
+        operations = self.runtime.read.operations()
+        if operations:
+            operation = self.random.choice(operations)
+            status = self.random.choice(("succeeded", "failed", "cancelled", "unknown"))
+            caller = self.random.choice((HUMAN, AGENT))
+            self.runtime.settle(caller, operation.id, status, message="seen").result()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_any_history_verifies_and_replays(seed: int) -> None:
+    print(f"seed {seed}")
+    life = Life(seed)
+    life.live(STEPS)
+    verdict = verify_store(life.store, PublicKeys([SIGNER.public]))
+    assert verdict.problems == ()
+    assert (verdict.status, verdict.unsigned_tail) == ("valid", {"default": 0})
+    replayed = replay_store(life.store)
+    assert replayed.problems == ()
+    assert replayed.decisions > 20
+
+
+def test_control_the_histories_hold_every_kind_of_record() -> None:
+    kinds: Counter[str] = Counter()
+    for seed in range(6):
+        life = Life(seed)
+        life.live(STEPS)
+        kinds.update(orjson.loads(row.body)["kind"] for row in life.store.records("default", limit=100_000))
+    print(kinds)
+    assert set(KINDS) == set(kinds)

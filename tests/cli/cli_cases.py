@@ -1,0 +1,110 @@
+"""A database that comes out the same on every machine: fixed key, fixed ids, a clock that only we move."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from kiff import Caller, Domain, Operation, Principal, Runtime, load
+from kiff.ledger import Ed25519Signer, jwks
+from kiff.stores.sqlite import SqliteStore
+
+TESTS = Path(__file__).resolve().parents[1]
+SIGNER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+STRIPE = Caller(Principal("stripe", "service"), ("adapter",))
+AGENT = Caller(Principal("ops-agent", "agent"), ("ops_agent",))
+HUMAN = Caller(Principal("ops-human", "human"), ("ops_operator",))
+SMALL = {"amount": 49.0, "reason": "customer request"}
+LARGE = {"amount": 999.0, "reason": "customer request"}
+
+
+class SteadyClock:
+    def __init__(self) -> None:
+        self.at = 1_779_616_435_011
+
+    def now(self) -> int:
+        return self.at
+
+    def monotonic(self) -> float:
+        """Stands still, so heads are signed when we ask and at the end, never because a second went by."""
+        return 0.0
+
+
+class CountedIds:
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def draw(self) -> str:
+        return f"{next(self._numbers):026d}"
+
+
+def domain() -> Domain:
+    text = (TESTS / "domain" / "documents" / "refund_ops.yaml").read_text()
+    return load(text.replace("    admin:", "    adapter: [events.ingest]\n    admin:"))
+
+
+def refund(operation: Operation) -> object:
+    return {"status": "succeeded", "message": f"refund of ${operation.parameters['amount']:.2f} issued"}
+
+
+class Shop:
+    """One runtime; each call is a moment later than the one before."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = SteadyClock()
+        store = SqliteStore(path, clock=self.clock)
+        executors = {"refund.issue_refund": refund}
+        self.runtime = Runtime(
+            store, SIGNER, domains=[domain()], executors=executors, clock=self.clock, ids=CountedIds()
+        )
+
+    def later(self, milliseconds: int) -> Runtime:
+        self.clock.at += milliseconds
+        return self.runtime
+
+    def paid(self, *orders: str) -> None:
+        for order in orders:
+            self.placed(order)
+            self.later(900).ingest(STRIPE, type="ORDER_PAID", entity=f"order:{order}", source="stripe").result()
+
+    def placed(self, order: str) -> None:
+        self.later(12_000).ingest(STRIPE, type="ORDER_PLACED", entity=f"order:{order}", source="stripe").result()
+
+    def five_endings(self) -> None:
+        self.paid("ord_001", "ord_002", "ord_004")
+        self.placed("ord_003")
+        self.refund("ord_001", "AUTO_REFUND", SMALL)
+        held = self.refund("ord_002", "REFUND_ORDER", LARGE)
+        self.later(80_000).grant(HUMAN, held.approval_id, "verified with customer").result()
+        self.refund("ord_002", "REFUND_ORDER", LARGE, approval_id=held.approval_id, id=held.proposal_id)
+        held = self.refund("ord_004", "REFUND_ORDER", LARGE)
+        self.later(80_000).deny(HUMAN, held.approval_id, "order disputed").result()
+        self.refund("ord_003", "AUTO_REFUND", SMALL)
+
+    def refund(self, order: str, action: str, parameters: dict[str, object], **more: object):  # type: ignore[no-untyped-def]
+        call = self.later(3_000).execute
+        return call(AGENT, entity=f"order:{order}", action=action, parameters=parameters, **more).result()
+
+
+def make_database(path: Path) -> bytes:
+    """The five endings, closed, with the key set beside it. Returns a head signed when all had happened."""
+    shop = Shop(path)
+    shop.five_endings()
+    head = shop.runtime.checkpoint().result()
+    shop.runtime.close()
+    path.with_name(f"{path.name}.key.jwks.json").write_bytes(msgspec.json.encode(jwks([SIGNER.public])))
+    return head
+
+
+def edited_copy(path: Path, name: str, sql: str) -> Path:
+    copied = Path(shutil.copyfile(path, path.with_name(name)))
+    shutil.copyfile(f"{path}.key.jwks.json", f"{copied}.key.jwks.json")
+    with closing(sqlite3.connect(copied, isolation_level=None)) as connection:
+        assert connection.execute(sql).rowcount
+    return copied

@@ -1,0 +1,209 @@
+"""Plays one case on one runtime, step by step, and looks at everything that must be true afterwards."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+from scenario_cases import CALLS, Case, seconds
+from scenario_drivers import PATIENCE_SECONDS, SIGNER, Outside, SetClock, sweep
+
+from kiff import Caller, KiffError, Principal, Runtime
+from kiff.ledger import PublicKeys, verify_receipt
+
+
+class Play:
+    """One case on its way."""
+
+    def __init__(self, case: Case, runtime: Runtime, clock: SetClock, outside: Outside) -> None:
+        self.case = case
+        self.runtime = runtime
+        self.clock = clock
+        self.outside = outside
+        self.saved: dict[str, Any] = {}
+        self.pending: dict[str, Any] = {}
+
+    def run(self) -> None:
+        for number, step in enumerate(self.case.steps, 1):
+            try:
+                self._step(step)
+            except AssertionError as error:
+                raise AssertionError(f"step {number} {step}:\n{error}") from error
+        self._end()
+
+    def _step(self, step: dict[str, Any]) -> None:
+        verb = next(verb for verb in step if verb in CALLS or hasattr(self, f"_{verb}"))
+        if verb in CALLS:
+            self._call(verb, step)
+        else:
+            getattr(self, f"_{verb}")(step[verb], step)
+
+    def _call(self, verb: str, step: dict[str, Any]) -> None:
+        times = step.get("times", 1)
+        if step.get("together"):
+            pending = [self._send(verb, step[verb]) for _ in range(times)]
+            self._tally([_answer(each) for each in pending], step["tally"])
+            return
+        for _ in range(times):
+            pending_one = self._send(verb, step[verb])
+            if step.get("in_flight"):
+                self.outside.wait_until_hanging(1)
+                self.pending[step["save"]] = pending_one
+                continue
+            answer = _answer(pending_one)
+            if "save" in step:
+                self.saved[step["save"]] = answer
+            self._compare(answer, step["expect"])
+
+    def _send(self, verb: str, said: dict[str, Any]) -> Any:
+        """The answer on its way, or the error that the edge raised."""
+        arguments = self._filled({name: value for name, value in said.items() if name != "as"})
+        method = getattr(self.runtime, "propose" if verb == "decide" else verb)
+        try:
+            if verb in ("grant", "deny"):
+                return method(self._caller(said["as"]), arguments.pop("approval_id"), **arguments)
+            if verb == "settle":
+                return method(self._caller(said["as"]), arguments.pop("operation_id"), **arguments)
+            return method(self._caller(said["as"]), **arguments)
+        except KiffError as error:
+            return error
+
+    def _caller(self, name: str) -> Caller:
+        about = dict(self.case.principals[name])
+        roles, tenant = tuple(about.pop("roles", ())), about.pop("tenant", "default")
+        return Caller(Principal(**({"id": name} | about)), roles, tenant)
+
+    # --- steps that are no calls ---
+
+    def _answer(self, name: str, step: dict[str, Any]) -> None:
+        answer = _answer(self.pending.pop(name))
+        self.saved[name] = answer
+        self._compare(answer, step["expect"])
+
+    def _advance(self, duration: str, step: dict[str, Any]) -> None:
+        self.clock.wall += 1000 * seconds(duration)
+        self.clock.steady += seconds(duration)
+        if step.get("sweep", True):
+            sweep(self.runtime)
+            self._settled()
+
+    def _set_back(self, duration: str, step: dict[str, Any]) -> None:
+        self.clock.wall -= 1000 * seconds(duration)
+
+    def _executor(self, behaviour: Any, step: dict[str, Any]) -> None:
+        self.outside.behaviour = behaviour
+
+    def _release(self, behaviour: Any, step: dict[str, Any]) -> None:
+        self.outside.wait_until_hanging(1)
+        self.outside.release(behaviour)
+        until(lambda: not self.runtime.running())
+        self._settled()
+
+    def _settled(self) -> None:
+        """Everything that was reported before this has been served after it: a lane keeps a tenant's order."""
+        self.runtime.checkpoint().result(timeout=PATIENCE_SECONDS)
+
+    # --- looking ---
+
+    def _compare(self, answer: Any, expect: dict[str, Any]) -> None:
+        expect = self._filled(expect)
+        if "error" in expect:
+            assert isinstance(answer, KiffError), f"expected the error `{expect['error']}`, found {answer}"
+            found = {"error": answer.code, "detail": _part(answer.detail, expect.get("detail", {}))}
+            assert found == {"detail": {}} | expect, f"found {found}, {answer.message}"
+            return
+        assert not isinstance(answer, Exception), f"found {type(answer).__name__}: {answer}"
+        expect = dict(expect)
+        if "same_as" in expect:
+            assert answer == self.saved[expect.pop("same_as")], f"found {answer}"
+        for name, value in expect.pop("not", {}).items():
+            assert getattr(answer, name) != value, f"expected `{name}` to differ from {value}"
+        found = {name: _field(answer, name, wanted) for name, wanted in expect.items()}
+        assert found == expect, f"expected {expect}\n   found {found}\n      in {answer}"
+
+    def _tally(self, answers: list[Any], tally: dict[str, int]) -> None:
+        found = Counter(getattr(answer, "code", None) or getattr(answer, "outcome", None) for answer in answers)
+        assert found == tally, f"expected {tally}, found {dict(found)}"
+
+    def _filled(self, value: Any) -> Any:
+        """`$name.field` is that field of the answer that was saved under this name."""
+        if isinstance(value, dict):
+            return {key: self._filled(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._filled(item) for item in value]
+        if isinstance(value, str) and value.startswith("$"):
+            name, field = value[1:].split(".")
+            if field == "operation_id" and name in self.pending:
+                [running] = self.runtime.running()
+                return running.operation.id
+            return getattr(self.saved[name], field)
+        return value
+
+    def _end(self) -> None:
+        assert not self.pending, f"nobody asked how {sorted(self.pending)} ended"
+        case, read = self.case, self.runtime.read
+        trail = {entity: [record["kind"] for record in read.timeline(entity)] for entity in case.trail}
+        assert trail == case.trail, _trails(trail, case.trail)
+        assert self.outside.effects == case.effects, f"effects outside: {self.outside.effects}"
+        state = {entity: getattr(read.state(entity), "state", None) for entity in case.state}
+        assert state == case.state, f"found {state}"
+        if case.approvals is not None:
+            assert [row.status for row in read.approvals()] == case.approvals, read.approvals()
+        if case.operations is not None:
+            assert [row.status for row in read.operations()] == case.operations, read.operations()
+        self._evidence()
+
+    def _evidence(self) -> None:
+        """For every case: every entity folds to its state, time never goes back, every receipt proves itself."""
+        self._settled()
+        keys = PublicKeys([SIGNER.public])
+        for entity in self.case.trail:
+            rebuilt = self.runtime.read.rebuild(entity)
+            assert rebuilt.match, rebuilt
+            records = self.runtime.read.timeline(entity)
+            times = [record["at"] for record in records]
+            assert times == sorted(times), "time went backwards in the log"
+            for bound in (record["data"]["receipt"] for record in records if "receipt" in record["data"]):
+                verdict = verify_receipt(self.runtime.read.receipt(bound["id"], proof=True), keys)
+                assert verdict.status == "valid", verdict
+
+
+def until(holds: Any) -> None:
+    """Waits for a condition that has no signal of its own."""
+    for _ in range(int(PATIENCE_SECONDS * 1000)):
+        if holds():
+            return
+        threading.Event().wait(0.001)
+    raise AssertionError("what was waited for did not come")
+
+
+def _answer(pending: Any) -> Any:
+    if isinstance(pending, Exception):
+        return pending
+    try:
+        return pending.result(timeout=PATIENCE_SECONDS)
+    except KiffError as error:
+        return error
+
+
+def _field(answer: Any, name: str, wanted: Any) -> Any:
+    if name == "reasons":
+        return [objection.code for objection in answer.reasons]
+    if name == "because":
+        details = {objection.code: objection.detail for objection in answer.reasons}
+        return {code: _part(details.get(code, {}), part) for code, part in wanted.items()}
+    if name == "decision":
+        return {each: _field(answer.decision, each, part) for each, part in wanted.items()}
+    found = getattr(answer, name)
+    return list(found) if isinstance(found, tuple) else found
+
+
+def _part(found: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The fields that were asked about."""
+    return {name: found.get(name) for name in wanted}
+
+
+def _trails(found: dict[str, list[str]], wanted: dict[str, list[str]]) -> str:
+    lines = [f"{entity}:\n  expected {wanted[entity]}\n     found {found[entity]}" for entity in wanted]
+    return "\n".join(lines)
