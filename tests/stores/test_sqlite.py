@@ -31,7 +31,8 @@ from kiff.errors import (
     StoreUnavailable,
 )
 from kiff.ledger.keys import Ed25519Signer
-from kiff.runtime.rows import Blob
+from kiff.runtime.ports import Append
+from kiff.runtime.rows import Blob, Runway
 from kiff.stores import conformance_rows as some
 from kiff.stores.sqlite import TABLES, SqliteStore
 from kiff.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
@@ -420,3 +421,24 @@ def test_the_control_without_trouble_acknowledges(path: Path) -> None:
     runtime = serve(SqliteStore(path))
     assert place(runtime, 1, payload={"note": "x" * 200_000}).state == "CREATED"
     runtime.close()
+
+
+def test_a_reader_does_not_see_what_is_written_but_not_committed(path: Path) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    class HeldBeforeCommit(SqliteStore):
+        def _write(self, batch: Append) -> None:
+            super()._write(batch)
+            inside.set()
+            assert go_on.wait(20), "nobody let it go on"
+
+    with closing(HeldBeforeCommit(path)) as store:
+        row = Runway(ACME, "order:1", None, 1)
+        writing = threading.Thread(target=lambda: some.write(store, ACME, rows=[row]))
+        writing.start()
+        assert inside.wait(20), "the writer never wrote"
+        seen = (store.row(Runway, ACME, "order:1"), store.records(ACME), store.heads())
+        go_on.set()
+        writing.join()
+        assert seen == (None, [], [])
+        assert store.row(Runway, ACME, "order:1") == row

@@ -24,7 +24,7 @@ from kiff.runtime.executors import Running, Slots
 from kiff.runtime.lane import Item, Lane
 from kiff.runtime.pending import Pending
 from kiff.runtime.ports import Clock, Executor, Ids, Store
-from kiff.runtime.reading import Reading
+from kiff.runtime.reading import PAGE, Reading, Rebuilt
 from kiff.runtime.recovery import Sweeper, orphaned
 from kiff.runtime.seal import Sealer, sign_each, sign_together
 from kiff.runtime.world import Context
@@ -37,7 +37,8 @@ REASON_CHARACTERS = 2_000
 class Runtime:
     """Decides, records and runs, over one store.
 
-    Writes return a `Pending`: `.result()` it, or `await` it. Reads return values (see `Reading`).
+    Writes return a `Pending`: `.result()` it, or `await` it. Reads return values; what has no caller is under
+    `read` (see `Reading`).
     In embedded use the process that opens the runtime owns the store and the key, so it vouches for the
     `Caller` it passes: authority is the process owner's.
 
@@ -284,6 +285,14 @@ class Runtime:
         future: Pending[bytes] = Pending()
         self._lane.queue.put(tenant, Item(tenant, None, future))
         return future
+
+    def timeline(self, caller: Caller, entity: str, *, after: int = -1, limit: int = PAGE) -> list[dict[str, Any]]:
+        """An entity's records in the caller's tenant, oldest first; see `Reading.timeline`."""
+        return self.read.timeline(entity, tenant=caller.tenant, after=after, limit=limit)
+
+    def rebuild(self, caller: Caller, entity: str) -> Rebuilt:
+        """Folds an entity's events again and compares; see `Reading.rebuild`."""
+        return self.read.rebuild(entity, tenant=caller.tenant)
 
     def running(self) -> list[Running]:
         """Operations in an executor slot of this process now; one past its deadline is hung."""
