@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import durable, floors, kernel
-from benchmarks.subject import Prepared
+from benchmarks.subject import CopiesInLane, Prepared
+from kiff.stores.sqlite import SqliteStore
 
 
 def main() -> None:
@@ -67,9 +68,11 @@ def _measure(prepared: Prepared, rounds: int, count: int) -> None:
     )
     _ratio("decisions on one hot entity, over spread ones", spread / hot, "at least 0.80", f"{count / hot:.0f} /s")
 
-    waits = durable.latencies(prepared, count * 3, 32)
-    at = [waits[int(len(waits) * share)] for share in (0.5, 0.99)]
-    print(f"figure   32 callers, milliseconds: p50 {at[0]:.1f}, p99 {at[1]:.1f}, worst {waits[-1]:.1f}")
+    for label, store in (("copied back beside", SqliteStore), ("copied back in commits", CopiesInLane)):
+        waits = durable.latencies(prepared, count * 3, 32, store=store)
+        p50, p99, p999 = (waits[int(len(waits) * share)] for share in (0.5, 0.99, 0.999))
+        figures = f"p50 {p50:.1f}, p99 {p99:.1f}, p99.9 {p999:.1f}, worst {waits[-1]:.1f}"
+        print(f"figure   32 callers, ms, write-ahead log {label:23s} {figures}", flush=True)
 
 
 def _ratio(what: str, value: float, target: str, figure: str) -> None:

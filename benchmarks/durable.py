@@ -85,10 +85,10 @@ def decisions(prepared: Prepared, count: int, callers: int, *, entities: int) ->
         return _seconds(lambda: from_threads(callers, count, call))
 
 
-def latencies(prepared: Prepared, count: int, callers: int) -> list[float]:
+def latencies(prepared: Prepared, count: int, callers: int, *, store: type[SqliteStore] = SqliteStore) -> list[float]:
     """Milliseconds of each of `count` executes, sorted."""
     taken: list[float] = []
-    with prepared.runtime() as runtime:
+    with prepared.runtime(store=store) as runtime:
 
         def call(number: int) -> None:
             started = time.perf_counter()

@@ -78,6 +78,14 @@ class SlowFlush(SqliteStore):
         threading.Event().wait(0.004)
 
 
+class CopiesInLane(SqliteStore):
+    """A store that copies its write-ahead log back in its commits, as SQLite does by itself: the control."""
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._writer.execute("PRAGMA wal_autocheckpoint = 1000")
+
+
 class Prepared:
     """A database whose orders `order:0` to `order:<count-1>` are paid; every run starts from a copy of it."""
 

@@ -26,16 +26,13 @@ from kiff.runtime.step.propose import NOT_FINAL
 UNBOUND: dict[str, dict[str, str]] = {
     "approvals": {
         "due_at": "when a sweep looks; expiry is judged by expires_at and use_by, which are bound",
-        "proposer_person": "the person behind the proposer is not in the log",
     },
     "clearances": {
         "due_at": "when a sweep looks; lateness is judged by the deadline, which is bound",
         "owner": "which process ran it is not in the log",
-        "principal_person": "the person behind the proposer is not in the log",
     },
     "commands": {
         "answer": "its `message` and `next_step` are sentences made from members that are bound",
-        "id": "a review's id is the caller's idempotency key, or drawn; neither is in the log",
     },
 }
 """Columns that a change may go unnoticed in, and why. All others are compared with the log."""
@@ -52,8 +49,6 @@ class EntityRows:
     """One entity's rows as its records lead to them."""
 
     def __init__(self, store: Store, tenant: str, entity: str, versions: Versions) -> None:
-        self.reviews: dict[str, list[Fields]] = {}
-        """By approval: the answers that a grant or a denial of it can have left under a review's own id."""
         self._store = store
         self._tenant = tenant
         self._entity = entity
@@ -65,6 +60,7 @@ class EntityRows:
         self._rows: Expected = {}
         self._decided: Fields = {}
         self._ingested: Fields = {}
+        self._review: Fields = {}
 
     def rows(self) -> Expected:
         """After the last record: every row that must be there."""
@@ -157,6 +153,7 @@ class EntityRows:
             action_digest=data["action_digest"],
             principal=record["actor"]["id"],
             principal_type=record["actor"]["type"],
+            principal_person=proposal.get("principal_person"),
             holds_runway=holds,
             settles=proposal.get("settles"),
             cleared_at=at,
@@ -175,7 +172,7 @@ class EntityRows:
             approval = self._row(ApprovalRequest, facts["approval_id"])
             approval.update(status="consumed", consumed_by=clearance_id)
             if approval.get("on_grant") == "run" and executes:
-                self.reviews[facts["approval_id"]][-1]["answer"]["operation_id"] = clearance_id
+                self._review["operation_id"] = clearance_id
         if executes:
             command |= {"status": "running", "operation_id": clearance_id, "answer": None}
         else:
@@ -210,6 +207,7 @@ class EntityRows:
             "proposal_id": record["causation_id"],
             "proposer": record["actor"]["id"],
             "proposer_type": record["actor"]["type"],
+            "proposer_person": proposal.get("principal_person"),
             "roles": ",".join(decided["data"]["facts"].get("roles", ())),
             "command_id": f"propose:{record['causation_id']}",
             "trace_id": record["trace_id"],
@@ -243,7 +241,7 @@ class EntityRows:
         if granted:
             approval["use_by"] = parse_rfc3339(data["use_by"], field="use_by")
         verdict = "grant" if granted else "deny"
-        answer = {
+        self._review = {
             "id": data["approval_id"],
             "status": approval["status"],
             "action_name": data["action"],
@@ -255,8 +253,8 @@ class EntityRows:
             "operation_id": None,
         }
         compared = digest("\0".join((verdict, data["approval_id"], reviewer, reason)).encode())
-        row = {"digest": compared, "status": "final", "operation_id": None, "answer": answer}
-        self.reviews.setdefault(data["approval_id"], []).append(row)
+        row = self._row(CommandRow, data["command_id"])
+        row |= {"digest": compared, "status": "final", "operation_id": None, "answer": self._review}
 
     def _hold_ended(self, record: dict[str, Any], data: dict[str, Any]) -> None:
         """A hold that led to no clearance: `approval_expired`, or the `action_blocked` of a denial."""
@@ -267,7 +265,7 @@ class EntityRows:
         if expired:
             approval["status"] = "expired"
         else:
-            self.reviews[data["approval_id"]][-1]["answer"]["receipt_id"] = data["receipt"]["id"]
+            self._review["receipt_id"] = data["receipt"]["id"]
         first = {"code": "state_not_allowed", "detail": {"entity": self._entity}, "outcome": "blocked"}
         row = self._row(CommandRow, approval["command_id"])
         row |= {"status": "final", "operation_id": None}

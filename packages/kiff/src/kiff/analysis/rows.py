@@ -66,7 +66,6 @@ class RowCheck:
         self._versions = Versions(store, tenant)
         self._found: Counter[type] = Counter()
         self._waiting: Expected = {}
-        self._reviews: dict[str, list[Fields]] = {}
 
     def run(self) -> None:
         self._domains()
@@ -75,7 +74,6 @@ class RowCheck:
             if len(self._waiting) >= _AT_ONCE:
                 self._compare_waiting()
         self._compare_waiting()
-        self._review_commands()
         for kind in _BY_ENTITY:
             if self._store.count(kind, self._tenant) != self._found[kind]:
                 self._strays(kind)
@@ -85,7 +83,6 @@ class RowCheck:
         rows, changed = self._told(entity, self._findings)
         # What a changed record leads to is no measure for the rows: then they only have to be there.
         self._waiting |= {key: {} for key in rows.rows()} if changed else rows.rows()
-        self._reviews |= rows.reviews
 
     def _told(self, entity: str, findings: Findings) -> tuple[EntityRows, bool]:
         """The rows that an entity's records lead to, and whether any of those records was changed."""
@@ -144,32 +141,6 @@ class RowCheck:
                 message = f"the row says {_shown(found)}, the log says {_shown(value)}"
                 self._findings.add(where, f"answer.{name}", message)
 
-    def _review_commands(self) -> None:
-        """A review's own row: its id is not in the log, what it answers is."""
-        after = _REVIEW
-        while page := self._store.rows(CommandRow, self._tenant, after=after, limit=PAGE):
-            for row in page:
-                if not row.id.startswith(_REVIEW):
-                    return
-                self._review(row)
-            after = page[-1].id
-
-    def _review(self, row: CommandRow) -> None:
-        where = f"command {row.id}"
-        try:
-            answer = json.decode(row.answer, type=Reviewed)
-        except DecodeError:
-            self._findings.add(where, "answer", "cannot be read")
-            return
-        known = [fields for fields in self._reviews.get(answer.id, ()) if fields["digest"] == row.digest]
-        if known:
-            self._found[CommandRow] += 1
-            self._compare(row, where, known[0])
-        elif answer.id in self._reviews:
-            self._findings.add(where, "digest", f"the log tells of another review of {answer.id}")
-        else:
-            self._findings.add(where, "answer.id", "the log tells of no review of that approval")
-
     def _strays(self, kind: type) -> None:
         """There are more rows than the log tells of: they are looked for, which takes memory for their keys."""
         known: set[str] = set()
@@ -180,7 +151,7 @@ class RowCheck:
         while page := list[Struct](self._store.rows(kind, self._tenant, after=after, limit=PAGE)):
             keys = [str(getattr(row, KEYS[kind])) for row in page]
             for key in keys:
-                if key not in known and not key.startswith(_REVIEW):
+                if key not in known:
                     self._findings.add(f"{NAMES[kind]} {key}", "", "has a row, and the log does not tell of it")
             after = keys[-1]
 

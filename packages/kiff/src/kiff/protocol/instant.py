@@ -8,6 +8,7 @@ from functools import lru_cache
 from kiff.errors import InvalidInput
 
 
+@lru_cache(maxsize=256)
 def rfc3339(at_ms: int) -> str:
     """1779616435011 -> `2026-05-24T09:53:55.011Z`."""
     seconds, milliseconds = divmod(at_ms, 1000)

@@ -73,7 +73,13 @@ def draw_up(
     }
     action_digest = digest(encode(call))
     call |= about
-    call |= {"id": id, "mode": mode, "principal_type": principal.type, "settles": settles}
+    call |= {
+        "id": id,
+        "mode": mode,
+        "principal_person": principal.person,
+        "principal_type": principal.type,
+        "settles": settles,
+    }
     body = encode(call)
     return Proposal(
         id,

@@ -326,12 +326,13 @@ class _Writer:
         self._record("decision_recorded", data, draft)
 
     def _record(self, kind: str, data: dict[str, Any], receipt: ReceiptDraft | None = None) -> None:
+        proposal = self.proposal
         self.change.record(
             kind,
-            self.proposal.principal,
-            entity=self.proposal.entity,
+            proposal.principal,
+            entity=proposal.entity,
             trace=self.trace,
-            cause=self.proposal.id,
+            cause=proposal.id,
             version=None if self.domain is None else self.domain.version,
             data=data,
             receipt=receipt,

@@ -101,7 +101,7 @@ def _grant(change: Change, command: Review, approval: ApprovalRequest) -> None:
     use_by = change.at + approval.use_within_ms
     granted = structs.replace(_reviewed(change, command, approval), status="granted", use_by=use_by, due_at=use_by)
     change.put(granted)
-    data = {"approval_id": approval.id, "reason": command.reason, "use_by": rfc3339(use_by)}
+    data = {"approval_id": approval.id, "command_id": command.id, "reason": command.reason, "use_by": rfc3339(use_by)}
     _record(change, approval, "approval_granted", command.caller.principal, _about(approval) | data)
     decision: Decided | None = None
     if approval.on_grant == "run":
@@ -122,7 +122,7 @@ def _run(change: Change, command: Review, approval: ApprovalRequest) -> Decided 
 def _deny(change: Change, command: Review, approval: ApprovalRequest) -> None:
     denied = structs.replace(_reviewed(change, command, approval), status="denied", due_at=None)
     change.put(denied)
-    data = {"approval_id": approval.id, "reason": command.reason}
+    data = {"approval_id": approval.id, "command_id": command.id, "reason": command.reason}
     _record(change, approval, "approval_denied", command.caller.principal, _about(approval) | data)
     denial = Objection("approval_denied", "blocked", {"approval_id": approval.id, "reviewed_by": denied.reviewed_by})
     proposer = principal(approval.proposer, approval.proposer_type)
