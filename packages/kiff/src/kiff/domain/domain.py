@@ -151,7 +151,7 @@ class Domain:
 
     def permits(self, roles: Iterable[str], permission: str) -> bool:
         """Whether one of these roles holds the permission. A role nobody declared holds nothing."""
-        for role in roles:  # a loop: every decision asks
+        for role in roles:  # noqa: SIM110  every decision asks, and a generator costs twice as much
             if permission in self.roles.get(role, _NOTHING):
                 return True
         return False
