@@ -185,7 +185,8 @@ def test_an_edited_database_is_invalid_and_the_row_is_named(kiff: Any) -> None:
 
 
 def test_an_edited_record_is_named_with_its_field(kiff: Any, folder: Path) -> None:
-    sql = "UPDATE records SET body = CAST(replace(CAST(body AS TEXT), '999', '9') AS BLOB) WHERE seq = 20"
+    smaller = """replace(CAST(body AS TEXT), '"amount":999', '"amount":9')"""
+    sql = f"UPDATE records SET body = CAST({smaller} AS BLOB) WHERE seq = 20"
     edited_copy(folder / "kiff.db", "twice.db", sql)
     ran = kiff("verify", "twice.db")
     assert ran.code == Exit.INVALID

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from outside import Book
 
 from kiff import Runtime
 from kiff.analysis import verify_store
+from kiff.errors import KiffError
 from kiff.ledger import parse_jwks
 from kiff.runtime.ports import Key, Store
 from kiff.runtime.rows import Runway
@@ -28,6 +30,8 @@ def problems(folder: Path, runtime: Runtime, book: Book, acknowledged: list[dict
         acknowledged: what a process that is gone had been answered: {"event": id, "entity": ref} or
             {"receipt": id, "operation": id or None, "status": status or None}.
     """
+    with suppress(KiffError):  # a lane that has stopped signs no more; the head it left is judged then
+        runtime.checkpoint(TENANT).result(30)
     store = SqliteStore(folder / "shop.db", read_only=True)
     try:
         verdict = verify_store(store, parse_jwks((folder / "key.jwks.json").read_bytes()))

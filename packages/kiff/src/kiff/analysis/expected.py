@@ -61,6 +61,7 @@ class EntityRows:
         self._decided: Fields = {}
         self._ingested: Fields = {}
         self._review: Fields = {}
+        self._granted_to_run: str | None = None
 
     def rows(self) -> Expected:
         """After the last record: every row that must be there."""
@@ -122,17 +123,25 @@ class EntityRows:
             "approval_id": data.get("approval_id"),
         }
         self._decided = {"record": record, "proposal": proposal, "body": body, "answer": answer}
+        # With `on_grant: run` the grant's own commit decides again: the next decision on the entity is that one.
+        runs, self._granted_to_run = self._granted_to_run, None
         row = self._row(CommandRow, f"propose:{record['causation_id']}")
         row |= {"digest": f"{proposal.get('mode')}:{data['action_digest']}", "operation_id": None, "answer": answer}
         if data["outcome"] == "allowed":
-            self._cleared(record, data, proposal, facts, row)
+            self._cleared(record, data, proposal, facts, row, runs)
         elif data["outcome"] == "approval_required" or data["reasons"][0]["code"] in NOT_FINAL:
             row["status"] = "open"
         else:
             row["status"] = "final"
 
     def _cleared(
-        self, record: dict[str, Any], data: dict[str, Any], proposal: Fields, facts: dict[str, Any], command: Fields
+        self,
+        record: dict[str, Any],
+        data: dict[str, Any],
+        proposal: Fields,
+        facts: dict[str, Any],
+        command: Fields,
+        runs: str | None,
     ) -> None:
         clearance_id = data["clearance_id"]
         deadline = self._deadline(data["receipt"]["id"])
@@ -171,7 +180,7 @@ class EntityRows:
         if facts.get("approval") == "granted":
             approval = self._row(ApprovalRequest, facts["approval_id"])
             approval.update(status="consumed", consumed_by=clearance_id)
-            if approval.get("on_grant") == "run" and executes:
+            if executes and runs == facts["approval_id"]:
                 self._review["operation_id"] = clearance_id
         if executes:
             command |= {"status": "running", "operation_id": clearance_id, "answer": None}
@@ -240,6 +249,7 @@ class EntityRows:
         }
         if granted:
             approval["use_by"] = parse_rfc3339(data["use_by"], field="use_by")
+            self._granted_to_run = data["approval_id"] if approval.get("on_grant") == "run" else None
         verdict = "grant" if granted else "deny"
         self._review = {
             "id": data["approval_id"],

@@ -60,6 +60,12 @@ def verify_store(store: Store, keys: PublicKeys, saved: Iterable[bytes] = ()) ->
             _tenant(still, tenant, heads.get(tenant), keys, notes.get(tenant, []), findings)
             for tenant in still.tenants()
         ]
+    for check in checks:
+        if check.records and not check.signed_to:
+            message = (
+                f"no signed head covers any of its `{check.records}` records, so nothing outside the rows binds them"
+            )
+            findings.add(f"log of {check.tenant}", "", message, undecidable=True)
     problems = findings.problems()
     return StoreVerdict(
         status=status_of(problems),

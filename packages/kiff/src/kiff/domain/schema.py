@@ -24,7 +24,7 @@ def _names(description: str, *, of: str = "name") -> dict[str, Any]:
 
 _PARAMETER: dict[str, Any] = {
     "title": "parameter schema",
-    "description": "What one parameter may be: a subset of JSON Schema, plus `unit` and `sensitive`.",
+    "description": "What one parameter may be: a subset of JSON Schema, plus `unit`.",
     "type": "object",
     "additionalProperties": False,
     "properties": {
@@ -69,11 +69,6 @@ _PARAMETER: dict[str, Any] = {
             "title": "Unit",
             "description": "An ISO 4217 currency; numbers with more decimals than it has are refused.",
             "type": "string",
-        },
-        "sensitive": {
-            "title": "Sensitive",
-            "description": "Personal or secret: committed to in the log, never shown in it.",
-            "type": "boolean",
         },
     },
 }

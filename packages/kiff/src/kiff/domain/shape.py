@@ -38,7 +38,7 @@ _LATER = {
     "approval policy": ("quorum", "binds", "human_only", "evidence"),
     "permissions": ("separate",),
     "adapter": ("map",),
-    "parameter schema": ("default", "optional"),
+    "parameter schema": ("default", "optional", "sensitive"),
 }
 
 _NOUNS = {

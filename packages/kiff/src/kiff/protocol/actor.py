@@ -63,5 +63,9 @@ class Caller(Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         require_id(self.tenant, "tenant")
+        if not isinstance(self.principal, Principal):
+            raise InvalidInput("`principal` must be a Principal: who acts, and as what", field="principal")
+        if not isinstance(self.roles, tuple):
+            raise InvalidInput("`roles` must be a tuple of role names", field="roles")
         for role in self.roles:
             require_id(role, "roles")

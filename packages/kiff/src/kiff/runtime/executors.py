@@ -18,12 +18,15 @@ from kiff.canonical import admit
 from kiff.errors import ActionFailed, InvalidInput, Overloaded
 from kiff.protocol.action import ActionContract
 from kiff.protocol.clearance import Clearance
+from kiff.protocol.ids import require_id
 from kiff.protocol.proposal import Proposal
 from kiff.runtime.commands import Settle
 from kiff.runtime.ports import Clock, Executor, Ids
 
 MESSAGE_CHARACTERS = 2_000
 OUTPUT_BYTES = 65_536
+EVENTS = 32
+"""How many events one report may name: each is folded while others wait."""
 
 
 class Operation(Struct, frozen=True):
@@ -179,7 +182,7 @@ class Slots:
                 said = asyncio.run(_await(said))
             status, message, output, events = _read(said)
         except ActionFailed as failure:
-            status, message, output, events = "failed", failure.message, b"null", None
+            status, message, output, events = _read({"status": "failed", "message": str(failure.message)})
         except BaseException as error:  # noqa: BLE001  the operator's code: whatever it raised, the effect may have happened
             # The text of an exception may hold a secret, so only its type is told.
             status, message, output, events = (
@@ -218,24 +221,29 @@ def _read(said: object) -> tuple[str, str, bytes, tuple[tuple[str, bytes], ...] 
     try:
         message = admit(message[:MESSAGE_CHARACTERS], field="message").value
         output = admit(said.get("output"), field="output", max_bytes=OUTPUT_BYTES).data
-        events = None if "events" not in said else _events(said["events"])
+        events = None if "events" not in said else read_events(said["events"])
     except InvalidInput as error:
         return "unknown", f"the executor returned something that does not fit in `{error.field}`", b"null", None
     return said["status"], message, output, events
 
 
-def _events(events: object) -> tuple[tuple[str, bytes], ...]:
-    if not isinstance(events, list | tuple):
-        raise InvalidInput("expected a list of events", field="events")
+def read_events(events: object) -> tuple[tuple[str, bytes], ...]:
+    """What a report says about events, as (type, canonical payload).
+
+    Raises:
+        InvalidInput: not a list of names and {"type", "payload"}, or too many of them.
+    """
+    if not isinstance(events, list | tuple) or len(events) > EVENTS:
+        raise InvalidInput(f"expected a list of at most {EVENTS} events", field="events")
     return tuple(_event(event) for event in events)
 
 
 def _event(event: object) -> tuple[str, bytes]:
     """`ORDER_REFUNDED`, or {"type": "ORDER_REFUNDED", "payload": {...}}."""
     if isinstance(event, str):
-        return event, b"{}"
-    if isinstance(event, dict) and isinstance(event.get("type"), str) and event.keys() <= {"type", "payload"}:
+        return require_id(event, "events"), b"{}"
+    if isinstance(event, Mapping) and event.keys() <= {"type", "payload"}:
         payload = event.get("payload", {})
-        if isinstance(payload, dict):
-            return event["type"], admit(payload, field="events.payload").data
+        if isinstance(payload, Mapping):
+            return require_id(event.get("type"), "events"), admit(dict(payload), field="events.payload").data
     raise InvalidInput('an event is a name, or {"type", "payload"}', field="events")

@@ -22,7 +22,7 @@ from kiff.protocol.action import ActionContract
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.proposal import Proposal
 from kiff.runtime.commands import Command
-from kiff.runtime.ports import Key, Store
+from kiff.runtime.ports import Append, Key, Store
 from kiff.runtime.queue import FairQueue
 from kiff.runtime.rows import DomainVersion
 from kiff.runtime.seal import Sealer
@@ -87,7 +87,7 @@ class Lane:
         self._monotonic = monotonic
         self._probe = probe or _nothing
         self._waiters: dict[str, list[Future[Any]]] = {}
-        self._unsigned: dict[str, float] = {}
+        self._unsigned: dict[str, float] = dict.fromkeys(_unsigned(store), monotonic())
         self.queue: FairQueue[Item] = FairQueue(max_waiting)
         self.failure: KiffError | None = None
         self._thread = threading.Thread(target=self._run, name="kiff-lane", daemon=True)
@@ -148,7 +148,7 @@ class Lane:
         changes = [(item, self._step(world, item)) for item in batch]
         self._probe("stepped")
         signed = self._to_sign(batch)
-        append = self._sealer.seal(world, signed)
+        append = self._sealed(world, signed)
         if append.heads or append.rows or append.checkpoints:
             self._probe("append")
             self._store.append(append)
@@ -161,6 +161,15 @@ class Lane:
         notes = {checkpoint.tenant: checkpoint.note for checkpoint in append.checkpoints}
         for item, change in changes:
             self._deliver(item, change, notes)
+
+    def _sealed(self, world: World, signed: set[str]) -> Append:
+        """Seals the batch; what a command put in that cannot be written or signed fails that command alone."""
+        try:
+            return self._sealer.seal(world, signed)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise StoreRefused(f"the batch cannot be written: {type(error).__name__}") from error
 
     def _to_sign(self, batch: list[Item]) -> set[str]:
         """Tenants whose head is a second old, or asked for."""
@@ -242,6 +251,12 @@ class Lane:
             self._commit([Item(tenant, None, None) for tenant in self._unsigned])
         except StoreError as error:
             self.failure = error
+
+
+def _unsigned(store: Store) -> list[str]:
+    """Tenants whose last records no signed head covers: a process that was killed left them so."""
+    notes = [(head, store.checkpoint(head.tenant)) for head in store.heads()]
+    return [head.tenant for head, note in notes if note is None or note.size < head.size]
 
 
 def _answer(future: Future[Any], answer: Any) -> None:

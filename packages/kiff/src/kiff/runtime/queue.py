@@ -37,7 +37,7 @@ class FairQueue(Generic[T]):
         """
         with self._ready:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.with_traceback(None)  # one error for all: it must not gather their frames
             line = self._waiting.get(tenant)
             if line is None:
                 line = self._waiting[tenant] = deque()

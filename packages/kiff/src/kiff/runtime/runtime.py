@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from kiff.domain import Domain
 from kiff.errors import Closed, InvalidInput, KiffError
 from kiff.ledger.keys import Signer
 from kiff.protocol.actor import Caller
+from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.event import Event
 from kiff.protocol.ids import require_id, split_ref
 from kiff.protocol.instant import parse_rfc3339
@@ -20,7 +22,7 @@ from kiff.protocol.receipt import Issuer
 from kiff.runtime.answers import Activated, Decided, Executed, Ingested, Reviewed, Settled
 from kiff.runtime.clock import SystemClock, Ulids
 from kiff.runtime.commands import SYSTEM, Activate, Command, Ingest, Review, Settle, propose
-from kiff.runtime.executors import Running, Slots
+from kiff.runtime.executors import Running, Slots, read_events
 from kiff.runtime.lane import Item, Lane
 from kiff.runtime.pending import Pending
 from kiff.runtime.ports import Clock, Executor, Ids, Store
@@ -202,7 +204,7 @@ class Runtime:
             type=require_id(type, "type"),
             entity=f"{entity_type}:{entity_id}",
             source=require_id(source, "source"),
-            payload=admit(dict(payload or {}), field="payload").data,
+            payload=admit(_object(payload, "payload"), field="payload").data,
             actor=actor_id,
             occurred_at=occurred_at,
         )
@@ -233,22 +235,19 @@ class Runtime:
         *,
         message: str = "",
         output: Any = None,
-        events: Iterable[str | tuple[str, Mapping[str, Any]]] | None = None,
+        events: Iterable[str | Mapping[str, Any]] | None = None,
     ) -> Pending[Settled]:
         """Says how an operation ended: the app that ran it, or a person who looked.
 
         Args:
-            events: names, or (name, payload) pairs, among the contract's `emits`. None: the one it declares.
+            events: names, or {"type", "payload"}, among the contract's `emits`. None: the one it declares.
 
         Raises (in the answer):
             NotFound, Forbidden, InvalidInput; OperationSettled when it contradicts what was reported before.
         """
         if status not in ("succeeded", "failed", "cancelled", "unknown"):
             raise InvalidInput("`status` must be succeeded, failed, cancelled or unknown", field="status")
-        told = None
-        if events is not None:
-            pairs = [(event, {}) if isinstance(event, str) else event for event in events]
-            told = tuple((require_id(name, "events"), admit(dict(payload)).data) for name, payload in pairs)
+        told = None if events is None else read_events(list(events) if isinstance(events, Iterable) else events)
         command = Settle(
             tenant=caller.tenant,
             operation_id=require_id(operation_id, "operation_id"),
@@ -270,8 +269,17 @@ class Runtime:
             Conflict: the version name, or the entity type, belongs to something else.
         """
         self._domains.setdefault(domain.digest, domain)
-        pending: Pending[Activated] = self._submit(Activate(caller, domain, self._ids.draw()))
-        pending.add_done_callback(lambda done: self._activated(caller.tenant, domain, done.exception()))
+        pending: Pending[Activated] = Pending()
+
+        def tell(done: Future[Activated]) -> None:
+            """The edge knows the domain before anybody is told that it is active."""
+            if (failed := done.exception()) is not None:
+                pending.set_exception(failed)
+                return
+            self._governs[(caller.tenant, domain.entity_type)] = domain.name
+            pending.set_result(done.result())
+
+        self._submit(Activate(caller, domain, self._ids.draw())).add_done_callback(tell)
         return pending
 
     def checkpoint(self, tenant: str = "default") -> Pending[bytes]:
@@ -280,6 +288,7 @@ class Runtime:
         Raises (in the answer):
             NotFound: the tenant has no log yet.
         """
+        require_id(tenant, "tenant")
         if self._closed:
             raise Closed("the runtime is closed")
         future: Pending[bytes] = Pending()
@@ -337,7 +346,9 @@ class Runtime:
     ) -> Pending[Any]:
         suffix = self._ids.draw()
         entity_type, entity_id = split_ref(entity)
-        given = admit(dict(parameters or {}), field="parameters")
+        given = admit(_object(parameters, "parameters"), field="parameters")
+        if not isinstance(settles, bool):
+            raise InvalidInput("`settles` must be true or false", field="settles")
         _refuse_authority(given.value)
         proposal = draw_up(
             caller,
@@ -369,7 +380,8 @@ class Runtime:
         if not reason:
             raise InvalidInput("a review gives its reason", field="reason")
         command = Review(caller, approval_id, verdict, _text(reason, "reason"), self._ids.draw(), key)
-        return self._submit(command, slot=verdict == "grant")
+        approval = self._store.row(ApprovalRequest, caller.tenant, approval_id) if verdict == "grant" else None
+        return self._submit(command, slot=approval is not None and approval.on_grant == "run")
 
     def _submit(self, command: Command, *, slot: bool = False, bounded: bool = True) -> Pending[Any]:
         """Queues a command. A slot for what it may start is reserved first, so a decision never waits for one."""
@@ -391,10 +403,6 @@ class Runtime:
         with suppress(KiffError):  # nothing is lost: the clearance is durable and open, recovery makes it unknown
             self._lane.queue.put(command.tenant, Item(command.tenant, command, None), bounded=False)
 
-    def _activated(self, tenant: str, domain: Domain, failed: BaseException | None) -> None:
-        if failed is None:
-            self._governs[(tenant, domain.entity_type)] = domain.name
-
 
 def _compiled(store: Store) -> dict[str, Domain]:
     """The active versions, ready before the first command. Older ones are compiled when a record names them."""
@@ -414,9 +422,17 @@ def _about(
         "reasoning_summary": reasoning_summary,
         "confidence": confidence,
         "evidence": evidence,
-        "run_context": None if run_context is None else dict(run_context),
+        "run_context": None if run_context is None else _object(run_context, "run_context"),
     }
     return {name: fragment(admit(value, field=name).data) for name, value in said.items() if value is not None}
+
+
+def _object(value: Mapping[str, Any] | None, field: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"`{field}` must be an object", field=field)
+    return dict(value)
 
 
 def _refuse_authority(parameters: dict[str, Any]) -> None:

@@ -130,7 +130,7 @@ class SqliteStore:
     exclusive = True
 
     def __init__(self, path: str | os.PathLike[str], *, clock: Clock | None = None, read_only: bool = False) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # readers are opened later, and the program may have moved
         self._clock = clock or SystemClock()
         self._read_only = read_only
         self._readers: list[sqlite3.Connection] = []
@@ -368,7 +368,7 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         mode = "ro" if self._read_only else "rwc"
-        quoted = str(self.path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        quoted = str(self.path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         with _translated(self.path):
             connection = sqlite3.connect(
                 f"file:{quoted}?mode={mode}",

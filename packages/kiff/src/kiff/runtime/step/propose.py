@@ -215,7 +215,13 @@ class _Writer:
             change.wait = clearance_id
             change.put(self._command("running", b"", clearance_id))
         else:
-            self._answer("final", Decided, clearance_id=clearance_id, expires_at=rfc3339(deadline))
+            self._answer(
+                "final",
+                Decided,
+                approval_id=self.facts.approval_id,
+                clearance_id=clearance_id,
+                expires_at=rfc3339(deadline),
+            )
 
     def hold(self) -> None:
         change, contract = self.change, self._contract()

@@ -92,9 +92,10 @@ def _may_not_review(change: Change, command: Review, approval: ApprovalRequest) 
 def _is_proposer(reviewer: Principal, approval: ApprovalRequest) -> bool:
     if reviewer.id.casefold() == approval.proposer.casefold():
         return True
-    # A human owner may review their agent's proposals in their own name; a person never reviews their own.
+    # A human owner may review their agent's proposals in their own name; what a person proposed themselves, or had
+    # a service propose for them, they never review.
     behind = approval.proposer_person or approval.proposer
-    return approval.proposer_type == "human" and reviewer.someone == behind.casefold()
+    return approval.proposer_type != "agent" and reviewer.someone == behind.casefold()
 
 
 def _grant(change: Change, command: Review, approval: ApprovalRequest) -> None:

@@ -161,7 +161,7 @@ def _reporter(change: Change, clearance: Clearance, contract: ActionContract, co
     if proposed and clearance.mode == "decide" and (clearance.status in ("open", "expired") or told):
         return "app", caller.principal
     behind = (clearance.principal_person or clearance.principal).casefold()
-    proposed = proposed or (clearance.principal_type == "human" and caller.principal.someone == behind)
+    proposed = proposed or (clearance.principal_type != "agent" and caller.principal.someone == behind)
     if caller.principal.type != "human" or proposed:
         message = "an operation is settled by a person who did not propose it, or by the app that ran it, in time"
         raise Forbidden(message, reason="permission_denied", operation_id=clearance.id)
@@ -192,7 +192,10 @@ def _events(change: Change, clearance: Clearance, contract: ActionContract, repo
         wrong = f"it must say which of {', '.join(declared)} happened"
     else:
         domain = governing(change, clearance.entity)
-        known = declared if contract.emits.declared or domain is None else domain.events
+        # Where a contract declares nothing, its executor may report any event of the domain: the operator wrote it.
+        # A caller may not, or a clearance for anything would let an agent say that an order was paid.
+        open_ended = not contract.emits.declared and domain is not None and report.by != "caller"
+        known = domain.events if open_ended and domain is not None else declared
         strange = [name for name, _ in told if name not in known]
         if not strange and (told or not declared):
             return report, told
