@@ -8,6 +8,7 @@ deadline: no test asserts a time.
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -20,3 +21,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("soak" if os.environ.get("KIFF_SOAK") == "1" else "test")
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and the programs they start would inherit
+# that: those tests send it on purpose.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
