@@ -13,8 +13,21 @@ _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 
 
 class SystemClock:
+    """The wall clock, which may step forward, but neither back nor to a halt while the process lives.
+
+    A log's time never goes back, so after a step back it would stand still, and nothing would expire, until the
+    wall clock has caught up. Here time goes on at the monotonic clock's pace instead.
+    """
+
+    def __init__(self) -> None:
+        self._ahead_ns = time.time_ns() - time.monotonic_ns()
+
     def now(self) -> int:
-        return time.time_ns() // 1_000_000
+        # The wall clock is read first: a pause between the two readings can only make the difference smaller.
+        wall = time.time_ns()
+        monotonic = time.monotonic_ns()
+        self._ahead_ns = max(self._ahead_ns, wall - monotonic)
+        return (monotonic + self._ahead_ns) // 1_000_000
 
     def monotonic(self) -> float:
         return time.monotonic()
