@@ -17,6 +17,7 @@ from kiff.stores.sqlite import SqliteStore
 
 SERVICE_OF_ADA = Caller(Principal("nightly", "service", person="ada"), ("ops_agent",))
 ADA = Caller(Principal("ada", "human"), ("ops_operator", "ops_agent"))
+OWNER = Caller(Principal("ada", "human"), ("tenant_owner",))
 NOTES = """
 domain: notes
 entity: Order
@@ -91,7 +92,7 @@ def test_what_a_service_proposed_for_a_person_that_person_does_not_review() -> N
 def test_a_domain_governs_as_soon_as_its_activation_is_answered() -> None:
     for _ in range(50):
         with Runtime(MemoryStore(), SIGNER) as runtime:
-            runtime.activate(STRIPE, load(NOTES)).result()
+            runtime.activate(OWNER, load(NOTES)).result()
             assert runtime.propose(AGENT, entity="order:1", action="NOTE").result().reason == "state_not_allowed"
 
 

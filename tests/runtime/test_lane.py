@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lane_cases import AGENT, HUMAN, POISON, Door, Refunds, Spied, opened, place, told
 
-import kiff.runtime.lane
+import kiff.runtime.rounds
 from kiff import Runtime
 from kiff.errors import StoreConflict, StoreRefused, StoreUnavailable
 from kiff.protocol.state import EntityState
@@ -90,8 +90,8 @@ def test_a_step_that_raises_loses_only_its_own_command(
             raise ZeroDivisionError("a defect")
         return real(world, command)
 
-    real = kiff.runtime.lane.step
-    monkeypatch.setattr(kiff.runtime.lane, "step", step)
+    real = kiff.runtime.rounds.step
+    monkeypatch.setattr(kiff.runtime.rounds, "step", step)
     answers = batch_of(runtime, store, poisoned())
     assert [type(answer).__name__ for answer in answers].count("Ingested") == 199
     assert isinstance(answers[117], ZeroDivisionError)

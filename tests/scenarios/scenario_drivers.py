@@ -14,8 +14,9 @@ import kiff.runtime.runtime
 from kiff import ActionFailed, Domain, Operation, Runtime
 from kiff.canonical import encode
 from kiff.ledger.keys import Ed25519Signer
-from kiff.runtime.lane import ROUNDS, Item, Lane
+from kiff.runtime.lane import Item, Lane
 from kiff.runtime.ports import Slice, Store
+from kiff.runtime.rounds import ROUNDS, load
 from kiff.runtime.step import step
 from kiff.runtime.world import Change, NotLoaded, World
 from kiff.stores.memory import MemoryStore
@@ -150,7 +151,7 @@ class StepLane(Lane):
             try:
                 return rounds, step(world, item.command)
             except NotLoaded as missing:
-                self._load(world, missing.keys)
+                load(self._store, self._domains, world, missing.keys)
         raise AssertionError(f"{item.command} never had enough")
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kiff.domain import Domain, Issue, Transition, check, load
     from kiff.embedded import open_runtime
-    from kiff.errors import ActionFailed, KiffError
+    from kiff.errors import ActionFailed, KiffError, Unfinished
     from kiff.protocol.action import ActionContract, Approval, ApprovalPolicy, Emits, Risk
     from kiff.protocol.actor import Caller, Principal
     from kiff.runtime import Operation, Pending, Runtime
@@ -40,6 +40,7 @@ _HOME = {
     "Risk": "kiff.protocol.action",
     "Runtime": "kiff.runtime",
     "Transition": "kiff.domain",
+    "Unfinished": "kiff.errors",
     "check": "kiff.domain",
     "load": "kiff.domain",
     "open_runtime": "kiff.embedded",
@@ -61,6 +62,7 @@ __all__ = [
     "Risk",
     "Runtime",
     "Transition",
+    "Unfinished",
     "check",
     "load",
     "open_runtime",

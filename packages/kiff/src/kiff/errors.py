@@ -13,6 +13,7 @@
     ├── Overloaded              a bounded queue or executor slot is full; nothing was recorded, try again
     ├── Closed                  the runtime is shutting down; nothing was recorded
     ├── ActionFailed            an executor raises it to say: it failed, and nothing happened outside
+    │   └── Unfinished          an executor that nobody has written yet
     ├── KeyUnusable             a signing key is missing, unreadable or readable by others
     └── StoreError              the store cannot serve
         ├── StoreUnavailable    disk full, read-only, I/O error: nothing was acknowledged
@@ -112,6 +113,12 @@ class ActionFailed(KiffError):
     """Raised by an executor that knows the effect did not happen. Any other exception leaves it unknown."""
 
     code = "executor_failed"
+
+
+class Unfinished(ActionFailed):
+    """Raised by the stub of an executor. `kiff check` reports it until it is gone."""
+
+    code = "executor_unfinished"
 
 
 class KeyUnusable(KiffError):

@@ -22,6 +22,8 @@ from kiff.runtime.ports import Key
 from kiff.runtime.rows import ActiveDomain, CommandRow, LastApproval, Runway
 
 SYSTEM = Principal("kiff", "service", name="KIFF")
+AUTHOR = "tenant_owner"
+"""The role that publishing a domain needs (PROTOCOL "Domains"). It is the tenant's, not a domain's."""
 
 
 def about_entity(tenant: str, entity: str) -> tuple[Key, ...]:

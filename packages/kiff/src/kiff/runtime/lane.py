@@ -9,7 +9,7 @@ INVARIANT: nothing is answered, and nothing is executed, before its commit retur
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, Protocol
@@ -22,16 +22,13 @@ from kiff.protocol.action import ActionContract
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.proposal import Proposal
 from kiff.runtime.commands import Command
-from kiff.runtime.ports import Append, Key, Store
+from kiff.runtime.ports import Append, Store
 from kiff.runtime.queue import FairQueue
-from kiff.runtime.rows import DomainVersion
+from kiff.runtime.rounds import ROUNDS, rounds
 from kiff.runtime.seal import Sealer
-from kiff.runtime.step import step
-from kiff.runtime.world import Change, Context, NotLoaded, World
+from kiff.runtime.world import Change, Context, World
 
 BATCH = 256
-ROUNDS = 3
-"""How often a step may ask for more keys, and how often a batch is stepped again after a conflict."""
 CHECKPOINT_SECONDS = 1.0
 
 
@@ -181,24 +178,14 @@ class Lane:
         """Steps one command. What it raises is its own failure, not the batch's."""
         if item.command is None:
             return Change(world, item.tenant)
-        for _ in range(ROUNDS + 1):
-            try:
-                change = step(world, item.command)
-            except NotLoaded as missing:
-                self._load(world, missing.keys)
-            except Exception as error:  # noqa: BLE001  a defect one command runs into must not take the others with it
-                return error
-            else:
-                world.take(change)
-                return change
-        return StoreUnavailable("a step kept asking for more of the world; this is a defect")
-
-    def _load(self, world: World, keys: Iterable[Key]) -> None:
-        loaded = self._store.load((), keys)
-        for row in loaded.rows.values():
-            if isinstance(row, DomainVersion) and row.digest not in self._domains:
-                self._domains[row.digest] = Domain.from_content(row.content)
-        world.add(loaded)
+        try:
+            change = rounds(self._store, self._domains, world, item.command)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001  a defect one command runs into must not take the others with it
+            return error
+        world.take(change)
+        return change
 
     def _deliver(self, item: Item, change: Change | Exception, notes: dict[str, bytes]) -> None:
         """Tells whoever waits; hands a clearance to its executor. Everything here is durable already."""

@@ -1,4 +1,4 @@
-"""The runtime: what a program holds. It checks the shape of what comes in, and hands commands to lanes."""
+"""The runtime: what a program holds. It hands commands to lanes, and gives back what comes of them."""
 
 from __future__ import annotations
 
@@ -8,32 +8,26 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal
 
-from kiff.canonical import admit, fragment
 from kiff.domain import Domain
-from kiff.errors import Closed, InvalidInput, KiffError
+from kiff.errors import Closed, KiffError
 from kiff.ledger.keys import Signer
 from kiff.protocol.actor import Caller
 from kiff.protocol.approval import ApprovalRequest
-from kiff.protocol.event import Event
-from kiff.protocol.ids import require_id, split_ref
-from kiff.protocol.instant import parse_rfc3339
-from kiff.protocol.proposal import Mode, draw_up
+from kiff.protocol.ids import require_id
 from kiff.protocol.receipt import Issuer
 from kiff.runtime.answers import Activated, Decided, Executed, Ingested, Reviewed, Settled
 from kiff.runtime.clock import SystemClock, Ulids
-from kiff.runtime.commands import SYSTEM, Activate, Command, Ingest, Review, Settle, propose
-from kiff.runtime.executors import Running, Slots, read_events
+from kiff.runtime.commands import AUTHOR, SYSTEM, Activate, Command
+from kiff.runtime.edge import Edge
+from kiff.runtime.executors import Running, Slots
 from kiff.runtime.lane import Item, Lane
 from kiff.runtime.pending import Pending
 from kiff.runtime.ports import Clock, Executor, Ids, Store
 from kiff.runtime.reading import PAGE, Reading, Rebuilt
 from kiff.runtime.recovery import Sweeper, orphaned
+from kiff.runtime.rounds import active_domains
 from kiff.runtime.seal import Sealer, sign_each, sign_together
 from kiff.runtime.world import Context
-
-RESERVED = frozenset({"roles", "approved", "state"})
-"""Parameter names that would claim authority; refused, with everything that begins with `kiff_`."""
-REASON_CHARACTERS = 2_000
 
 
 class Runtime:
@@ -87,8 +81,9 @@ class Runtime:
         self._ids = ids or Ulids()
         self._store = store
         self._closed = False
-        self._domains = _compiled(store)
+        self._domains = active_domains(store)
         self._governs = {(row.tenant, row.entity_type): row.domain for row in store.active_domains()}
+        self._edge = Edge(self._ids, self._governs)
         issued_by = Issuer(issuer, signer.kid)
         context = Context(f"run_{self._ids.draw()}", frozenset(registry), self._domains)
         self._slots = Slots(registry, slots, self._report, clock, self._ids, probe)
@@ -147,8 +142,21 @@ class Runtime:
             InvalidInput: something is not well formed; nothing was recorded.
             Overloaded, Closed, StoreError: KIFF cannot decide; nothing was recorded.
         """
-        about = _about(reasoning_summary, confidence, evidence, run_context)
-        return self._propose("decide", caller, entity, action, parameters, id, approval_id, about, settles)
+        command = self._edge.propose(
+            "decide",
+            caller,
+            entity=entity,
+            action=action,
+            parameters=parameters,
+            id=id,
+            approval_id=approval_id,
+            settles=settles,
+            reasoning_summary=reasoning_summary,
+            confidence=confidence,
+            evidence=evidence,
+            run_context=run_context,
+        )
+        return self._submit(command)
 
     def execute(
         self,
@@ -169,8 +177,20 @@ class Runtime:
         The answer comes when the operation has ended, or when the gate said no. Arguments and errors are
         those of `propose`; Overloaded also when every executor slot is taken.
         """
-        about = _about(reasoning_summary, confidence, evidence, run_context)
-        return self._propose("execute", caller, entity, action, parameters, id, approval_id, about, False)
+        command = self._edge.propose(
+            "execute",
+            caller,
+            entity=entity,
+            action=action,
+            parameters=parameters,
+            id=id,
+            approval_id=approval_id,
+            reasoning_summary=reasoning_summary,
+            confidence=confidence,
+            evidence=evidence,
+            run_context=run_context,
+        )
+        return self._submit(command, slot=True)
 
     def ingest(
         self,
@@ -193,22 +213,17 @@ class Runtime:
         Raises:
             InvalidInput: not well formed. Forbidden (in the answer): the caller lacks `events.ingest`.
         """
-        suffix = self._ids.draw()
-        entity_type, entity_id = split_ref(entity)
-        if occurred_at is not None:
-            parse_rfc3339(occurred_at, field="occurred_at")
-        if actor_id is not None:
-            require_id(actor_id, "actor_id")
-        event = Event(
-            id=f"evt_{suffix}" if id is None else require_id(id, "id"),
-            type=require_id(type, "type"),
-            entity=f"{entity_type}:{entity_id}",
-            source=require_id(source, "source"),
-            payload=admit(_object(payload, "payload"), field="payload").data,
-            actor=actor_id,
+        command = self._edge.ingest(
+            caller,
+            type=type,
+            entity=entity,
+            payload=payload,
+            source=source,
+            id=id,
+            actor_id=actor_id,
             occurred_at=occurred_at,
         )
-        return self._submit(Ingest(caller, event, suffix))
+        return self._submit(command)
 
     def grant(self, caller: Caller, approval_id: str, reason: str, *, key: str | None = None) -> Pending[Reviewed]:
         """Says yes to a held call. With `on_grant: run` the call is decided again and runs; the answer does not wait.
@@ -245,26 +260,14 @@ class Runtime:
         Raises (in the answer):
             NotFound, Forbidden, InvalidInput; OperationSettled when it contradicts what was reported before.
         """
-        if status not in ("succeeded", "failed", "cancelled", "unknown"):
-            raise InvalidInput("`status` must be succeeded, failed, cancelled or unknown", field="status")
-        told = None if events is None else read_events(list(events) if isinstance(events, Iterable) else events)
-        command = Settle(
-            tenant=caller.tenant,
-            operation_id=require_id(operation_id, "operation_id"),
-            status=status,
-            by="caller",
-            suffix=self._ids.draw(),
-            caller=caller,
-            message=_text(message, "message"),
-            output=admit(output, field="output").data,
-            events=told,
-        )
+        command = self._edge.settle(caller, operation_id, status, message=message, output=output, events=events)
         return self._submit(command)
 
     def activate(self, caller: Caller, domain: Domain) -> Pending[Activated]:
-        """Publishes a domain version and makes it govern its entity type. The caller is the process owner's word.
+        """Publishes a domain version and makes it govern its entity type.
 
         Raises (in the answer):
+            Forbidden: the caller lacks the role `tenant_owner`.
             InvalidDomain: it is a draft still; `issues` says what is missing.
             Conflict: the version name, or the entity type, belongs to something else.
         """
@@ -322,7 +325,7 @@ class Runtime:
         try:
             for command in orphaned(self._store, context.owner, self._ids):
                 self._submit(command, bounded=False).result()
-            owner = Caller(SYSTEM, tenant=tenant)
+            owner = Caller(SYSTEM, (AUTHOR,), tenant)
             for domain in domains:
                 self.activate(owner, domain).result()
         except BaseException:
@@ -332,40 +335,6 @@ class Runtime:
             raise
         self._sweeper.start()
 
-    def _propose(
-        self,
-        mode: Mode,
-        caller: Caller,
-        entity: str,
-        action: str,
-        parameters: Mapping[str, Any] | None,
-        id: str | None,
-        approval_id: str | None,
-        about: dict[str, Any],
-        settles: bool,
-    ) -> Pending[Any]:
-        suffix = self._ids.draw()
-        entity_type, entity_id = split_ref(entity)
-        given = admit(_object(parameters, "parameters"), field="parameters")
-        if not isinstance(settles, bool):
-            raise InvalidInput("`settles` must be true or false", field="settles")
-        _refuse_authority(given.value)
-        proposal = draw_up(
-            caller,
-            id=f"prop_{suffix}" if id is None else require_id(id, "id"),
-            mode=mode,
-            domain=self._governs.get((caller.tenant, entity_type), ""),
-            entity=f"{entity_type}:{entity_id}",
-            action=require_id(action, "action"),
-            parameters=given.value,
-            parameters_json=given.data,
-            about=about,
-            settles=settles,
-        )
-        if approval_id is not None:
-            require_id(approval_id, "approval_id")
-        return self._submit(propose(caller, proposal, suffix, approval_id), slot=mode == "execute")
-
     def _review(
         self,
         caller: Caller,
@@ -374,12 +343,7 @@ class Runtime:
         reason: str,
         key: str | None,
     ) -> Pending[Reviewed]:
-        if key is not None:
-            require_id(key, "key")
-        require_id(approval_id, "approval_id")
-        if not reason:
-            raise InvalidInput("a review gives its reason", field="reason")
-        command = Review(caller, approval_id, verdict, _text(reason, "reason"), self._ids.draw(), key)
+        command = self._edge.review(caller, approval_id, verdict, reason, key)
         approval = self._store.row(ApprovalRequest, caller.tenant, approval_id) if verdict == "grant" else None
         return self._submit(command, slot=approval is not None and approval.on_grant == "run")
 
@@ -402,49 +366,3 @@ class Runtime:
         """Queues what belongs to work already accepted; if the lane has stopped, the next start finds it open."""
         with suppress(KiffError):  # nothing is lost: the clearance is durable and open, recovery makes it unknown
             self._lane.queue.put(command.tenant, Item(command.tenant, command, None), bounded=False)
-
-
-def _compiled(store: Store) -> dict[str, Domain]:
-    """The active versions, ready before the first command. Older ones are compiled when a record names them."""
-    active = {row.digest for row in store.active_domains()}
-    published = {row.digest: row.content for row in store.domain_versions() if row.digest in active}
-    return {digest: Domain.from_content(content) for digest, content in published.items()}
-
-
-def _about(
-    reasoning_summary: str | None,
-    confidence: float | None,
-    evidence: Any,
-    run_context: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """Why something is proposed, as canonical fragments; what was not said is left out."""
-    said = {
-        "reasoning_summary": reasoning_summary,
-        "confidence": confidence,
-        "evidence": evidence,
-        "run_context": None if run_context is None else _object(run_context, "run_context"),
-    }
-    return {name: fragment(admit(value, field=name).data) for name, value in said.items() if value is not None}
-
-
-def _object(value: Mapping[str, Any] | None, field: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise InvalidInput(f"`{field}` must be an object", field=field)
-    return dict(value)
-
-
-def _refuse_authority(parameters: dict[str, Any]) -> None:
-    """Authority comes from the caller's key, never from the body (DESIGN invariant 4)."""
-    for name in parameters:
-        if name in RESERVED or name.startswith("kiff_"):
-            message = f"`parameters.{name}` claims authority; roles, approvals and state come from KIFF itself"
-            raise InvalidInput(message, field=f"parameters.{name}")
-
-
-def _text(text: str, field: str) -> str:
-    if not isinstance(text, str) or len(text) > REASON_CHARACTERS:
-        raise InvalidInput(f"`{field}` must be text of at most {REASON_CHARACTERS} characters", field=field)
-    value: str = admit(text, field=field).value
-    return value

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kiff.errors import Conflict, InvalidDomain
+from kiff.errors import Conflict, Forbidden, InvalidDomain
 from kiff.runtime.answers import Activated
-from kiff.runtime.commands import Activate
+from kiff.runtime.commands import AUTHOR, Activate
 from kiff.runtime.rows import ActiveDomain, DomainVersion
 from kiff.runtime.world import Change
 
@@ -12,6 +12,10 @@ from kiff.runtime.world import Change
 def activate(change: Change, command: Activate) -> None:
     """Moves the pointer. A version name, once published, never means other content."""
     domain = command.domain
+    if AUTHOR not in command.caller.roles:
+        message = f"`{command.caller.principal.id}` may not publish a domain: that needs the role `{AUTHOR}`"
+        change.answer = Forbidden(message, reason="permission_denied")
+        return
     if domain.activation_issues:
         message = f"`{domain.name}` cannot be activated yet: {domain.activation_issues[0].message}"
         change.answer = InvalidDomain(message, issues=domain.activation_issues)

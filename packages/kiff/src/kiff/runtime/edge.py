@@ -1,0 +1,182 @@
+"""The edge: what a program says becomes a command. Shapes, limits, canonical values, ids, digests; no decisions.
+
+What leaves here is well formed, so nothing behind it checks a shape again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from kiff.canonical import admit, fragment
+from kiff.errors import InvalidInput
+from kiff.protocol.actor import Caller
+from kiff.protocol.event import Event
+from kiff.protocol.ids import require_id, split_ref
+from kiff.protocol.instant import parse_rfc3339
+from kiff.protocol.proposal import Mode, draw_up
+from kiff.runtime.commands import Ingest, Propose, Review, Settle, propose
+from kiff.runtime.executors import read_events
+from kiff.runtime.ports import Ids
+
+RESERVED = frozenset({"roles", "approved", "state"})
+"""Parameter names that would claim authority; refused, with everything that begins with `kiff_`."""
+REASON_CHARACTERS = 2_000
+
+
+class Edge:
+    """Draws up commands. Every one of them raises InvalidInput, which names the field, and then nothing happened.
+
+    Args:
+        governs: (tenant, entity type) -> the domain that governs it, for the digests.
+    """
+
+    def __init__(self, ids: Ids, governs: Mapping[tuple[str, str], str]) -> None:
+        self._ids = ids
+        self._governs = governs
+
+    def propose(
+        self,
+        mode: Mode,
+        caller: Caller,
+        *,
+        entity: str,
+        action: str,
+        parameters: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        approval_id: str | None = None,
+        settles: bool = False,
+        reasoning_summary: str | None = None,
+        confidence: float | None = None,
+        evidence: Any = None,
+        run_context: Mapping[str, Any] | None = None,
+    ) -> Propose:
+        """See `Runtime.propose`."""
+        suffix = self._ids.draw()
+        about = _about(reasoning_summary, confidence, evidence, run_context)
+        entity_type, entity_id = split_ref(entity)
+        given = admit(_object(parameters, "parameters"), field="parameters")
+        if not isinstance(settles, bool):
+            raise InvalidInput("`settles` must be true or false", field="settles")
+        _refuse_authority(given.value)
+        proposal = draw_up(
+            caller,
+            id=f"prop_{suffix}" if id is None else require_id(id, "id"),
+            mode=mode,
+            domain=self._governs.get((caller.tenant, entity_type), ""),
+            entity=f"{entity_type}:{entity_id}",
+            action=require_id(action, "action"),
+            parameters=given.value,
+            parameters_json=given.data,
+            about=about,
+            settles=settles,
+        )
+        if approval_id is not None:
+            require_id(approval_id, "approval_id")
+        return propose(caller, proposal, suffix, approval_id)
+
+    def ingest(
+        self,
+        caller: Caller,
+        *,
+        type: str,
+        entity: str,
+        payload: Mapping[str, Any] | None = None,
+        source: str = "api",
+        id: str | None = None,
+        actor_id: str | None = None,
+        occurred_at: str | None = None,
+    ) -> Ingest:
+        """See `Runtime.ingest`."""
+        suffix = self._ids.draw()
+        entity_type, entity_id = split_ref(entity)
+        if occurred_at is not None:
+            parse_rfc3339(occurred_at, field="occurred_at")
+        if actor_id is not None:
+            require_id(actor_id, "actor_id")
+        event = Event(
+            id=f"evt_{suffix}" if id is None else require_id(id, "id"),
+            type=require_id(type, "type"),
+            entity=f"{entity_type}:{entity_id}",
+            source=require_id(source, "source"),
+            payload=admit(_object(payload, "payload"), field="payload").data,
+            actor=actor_id,
+            occurred_at=occurred_at,
+        )
+        return Ingest(caller, event, suffix)
+
+    def review(
+        self, caller: Caller, approval_id: str, verdict: Literal["grant", "deny"], reason: str, key: str | None = None
+    ) -> Review:
+        """See `Runtime.grant` and `Runtime.deny`."""
+        if key is not None:
+            require_id(key, "key")
+        require_id(approval_id, "approval_id")
+        if not reason:
+            raise InvalidInput("a review gives its reason", field="reason")
+        return Review(caller, approval_id, verdict, _text(reason, "reason"), self._ids.draw(), key)
+
+    def settle(
+        self,
+        caller: Caller,
+        operation_id: str,
+        status: Literal["succeeded", "failed", "cancelled", "unknown"],
+        *,
+        message: str = "",
+        output: Any = None,
+        events: Iterable[str | Mapping[str, Any]] | None = None,
+    ) -> Settle:
+        """See `Runtime.settle`."""
+        if status not in ("succeeded", "failed", "cancelled", "unknown"):
+            raise InvalidInput("`status` must be succeeded, failed, cancelled or unknown", field="status")
+        told = None if events is None else read_events(list(events) if isinstance(events, Iterable) else events)
+        return Settle(
+            tenant=caller.tenant,
+            operation_id=require_id(operation_id, "operation_id"),
+            status=status,
+            by="caller",
+            suffix=self._ids.draw(),
+            caller=caller,
+            message=_text(message, "message"),
+            output=admit(output, field="output").data,
+            events=told,
+        )
+
+
+def _about(
+    reasoning_summary: str | None,
+    confidence: float | None,
+    evidence: Any,
+    run_context: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Why something is proposed, as canonical fragments; what was not said is left out."""
+    said = {
+        "reasoning_summary": reasoning_summary,
+        "confidence": confidence,
+        "evidence": evidence,
+        "run_context": None if run_context is None else _object(run_context, "run_context"),
+    }
+    return {name: fragment(admit(value, field=name).data) for name, value in said.items() if value is not None}
+
+
+def _object(value: Mapping[str, Any] | None, field: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"`{field}` must be an object", field=field)
+    return dict(value)
+
+
+def _refuse_authority(parameters: dict[str, Any]) -> None:
+    """Authority comes from the caller's key, never from the body (DESIGN invariant 4)."""
+    for name in parameters:
+        if name in RESERVED or name.startswith("kiff_"):
+            message = f"`parameters.{name}` claims authority; roles, approvals and state come from KIFF itself"
+            raise InvalidInput(message, field=f"parameters.{name}")
+
+
+def _text(text: str, field: str) -> str:
+    if not isinstance(text, str) or len(text) > REASON_CHARACTERS:
+        raise InvalidInput(f"`{field}` must be text of at most {REASON_CHARACTERS} characters", field=field)
+    value: str = admit(text, field=field).value
+    return value

@@ -1,0 +1,49 @@
+"""Stepping a command over a world that is loaded as the step asks for it. The lane does it, and a rehearsal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kiff.domain import Domain
+from kiff.errors import KiffError
+from kiff.runtime.commands import Command
+from kiff.runtime.ports import Key, Store
+from kiff.runtime.rows import DomainVersion
+from kiff.runtime.step import step
+from kiff.runtime.world import Change, NotLoaded, World
+
+ROUNDS = 3
+"""How often a step may ask for more keys, and how often a batch is stepped again after a conflict."""
+
+
+def rounds(store: Store, domains: dict[str, Domain], world: World, command: Command) -> Change:
+    """Steps one command, loading what it lacks. The world does not take the change.
+
+    Args:
+        domains: the compiled versions the world's context shows; versions met for the first time are added.
+
+    Raises:
+        StoreError: the store cannot serve. Anything else is a defect that this command runs into.
+    """
+    for _ in range(ROUNDS + 1):
+        try:
+            return step(world, command)
+        except NotLoaded as missing:
+            load(store, domains, world, missing.keys)
+    raise KiffError("a step kept asking for more of the world; this is a defect")
+
+
+def load(store: Store, domains: dict[str, Domain], world: World, keys: Iterable[Key]) -> None:
+    """Takes more of the store into the world; domain versions among it are compiled."""
+    loaded = store.load((), keys)
+    for row in loaded.rows.values():
+        if isinstance(row, DomainVersion) and row.digest not in domains:
+            domains[row.digest] = Domain.from_content(row.content)
+    world.add(loaded)
+
+
+def active_domains(store: Store) -> dict[str, Domain]:
+    """The active versions, ready before the first command. Older ones are compiled when a record names them."""
+    active = {row.digest for row in store.active_domains()}
+    published = {row.digest: row.content for row in store.domain_versions() if row.digest in active}
+    return {digest: Domain.from_content(content) for digest, content in published.items()}
