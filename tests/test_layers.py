@@ -49,6 +49,8 @@ SIDEWAYS = {
 LAZY = {
     ("kiff.domain.loader", "kiff.domain.yaml_events"): "brings ruamel.yaml: 52 ms only a kiff.yaml needs",
     ("kiff.domain.parameters", "re2"): "27 ms that only a domain with patterns needs",
+    ("kiff.runtime.executors", "asyncio"): "37 ms that only an executor written with async needs",
+    ("kiff.runtime.pending", "asyncio"): "whoever awaits an answer has it already",
 }
 
 # Clock, randomness, network, threads, files, databases, processes: what the kernel gets as arguments.

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from kiff import Caller, Domain, Operation, Principal, Runtime, load
 from kiff.ledger import Ed25519Signer, jwks
 from kiff.stores.sqlite import SqliteStore
 
 TESTS = Path(__file__).resolve().parents[1]
-SIGNER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+SIGNER = Ed25519Signer(PRIVATE)
 STRIPE = Caller(Principal("stripe", "service"), ("adapter",))
 AGENT = Caller(Principal("ops-agent", "agent"), ("ops_agent",))
 HUMAN = Caller(Principal("ops-human", "human"), ("ops_operator",))
@@ -37,19 +39,25 @@ class SteadyClock:
 
 
 class CountedIds:
-    def __init__(self) -> None:
-        self._numbers = itertools.count(1)
+    def __init__(self, first: int = 1) -> None:
+        self._numbers = itertools.count(first)
 
     def draw(self) -> str:
         return f"{next(self._numbers):026d}"
 
 
-def domain() -> Domain:
+def domain_text() -> str:
     text = (TESTS / "domain" / "documents" / "refund_ops.yaml").read_text()
-    return load(text.replace("    admin:", "    adapter: [events.ingest]\n    admin:"))
+    return text.replace("    admin:", "    adapter: [events.ingest]\n    admin:")
+
+
+def domain() -> Domain:
+    return load(domain_text())
 
 
 def refund(operation: Operation) -> object:
+    if operation.parameters["reason"] == "lose the answer":
+        raise ConnectionError("the bank did not answer")
     return {"status": "succeeded", "message": f"refund of ${operation.parameters['amount']:.2f} issued"}
 
 
@@ -98,8 +106,66 @@ def make_database(path: Path) -> bytes:
     shop.five_endings()
     head = shop.runtime.checkpoint().result()
     shop.runtime.close()
-    path.with_name(f"{path.name}.key.jwks.json").write_bytes(msgspec.json.encode(jwks([SIGNER.public])))
+    publish(path)
     return head
+
+
+PRINCIPALS = """[ops-agent]
+type = "agent"
+roles = ["ops_agent"]
+
+[ops-human]
+type = "human"
+roles = ["ops_operator"]
+
+[stripe]
+type = "service"
+roles = ["adapter"]
+
+[ada]
+type = "human"
+roles = ["tenant_owner"]
+"""
+ACTIONS = '''"""What cleared actions run."""
+
+from kiff import Unfinished
+
+
+def issue_refund(operation):
+    return {"status": "succeeded", "message": f"refund of ${operation.parameters['amount']:.2f} issued"}
+
+
+def mark_paid(operation):
+    raise Unfinished("orders.mark_paid is not written yet")
+
+
+EXECUTORS = {"refund.issue_refund": issue_refund, "orders.mark_paid": mark_paid}
+'''
+
+
+def make_project(folder: Path) -> None:
+    """kiff.yaml, principals.toml and actions.py; and `shop.db`, in which a call is held and another one was lost."""
+    (folder / "kiff.yaml").write_text(domain_text())
+    renamed = domain_text().replace("states: [CREATED, PAID,", "states: [CREATED, SETTLED,")
+    (folder / "renamed.yaml").write_text(renamed)
+    (folder / "principals.toml").write_text(PRINCIPALS)
+    (folder / "actions.py").write_text(ACTIONS)
+    pem = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for name in ("kiff.db", "shop.db"):
+        key = folder / f"{name}.key.pem"
+        key.touch(0o600)
+        key.write_bytes(pem)
+    shop = Shop(folder / "shop.db")
+    shop.paid("ord_001", "ord_002", "ord_003")
+    shop.refund("ord_002", "REFUND_ORDER", LARGE)
+    shop.refund("ord_003", "AUTO_REFUND", SMALL | {"reason": "lose the answer"})
+    shop.runtime.close()
+    publish(folder / "shop.db")
+
+
+def publish(database: Path) -> None:
+    """The key set beside a database."""
+    database.with_name(f"{database.name}.key.jwks.json").write_bytes(msgspec.json.encode(jwks([SIGNER.public])))
 
 
 def edited_copy(path: Path, name: str, sql: str) -> Path:

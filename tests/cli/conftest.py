@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from cli_cases import edited_copy, make_database
+from cli_cases import CountedIds, SteadyClock, edited_copy, make_database, make_project
+from shop_cases import Shop
 
 from kiff.cli import run
 
@@ -22,11 +23,21 @@ Kiff = Callable[..., Ran]
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `kiff.db`, its key set, `head.txt`, and `edited.db`, in which somebody wrote."""
+    """A project with `kiff.db`, its key set and `head.txt`, `shop.db`, and `edited.db`, in which somebody wrote."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "head.txt").write_bytes(make_database(folder / "kiff.db"))
     edited_copy(folder / "kiff.db", "edited.db", "UPDATE entities SET state = 'PAID' WHERE entity = 'order:ord_001'")
+    make_project(folder)
     return folder
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time stands still and ids are counted, also in the runtimes that commands open by themselves."""
+    clock, ids = SteadyClock(), CountedIds(1000)
+    clock.at += 600_000
+    monkeypatch.setattr("kiff.runtime.clock.SystemClock.now", lambda _: clock.now())
+    monkeypatch.setattr("kiff.runtime.clock.Ulids.draw", lambda _: ids.draw())
 
 
 @pytest.fixture
@@ -52,3 +63,14 @@ def kiff(folder: Path, capsys: pytest.CaptureFixture[str]) -> Kiff:
         return Ran(int(code), out, err)
 
     return ran
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shop:
+    """A project folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("db", "domain", "principals", "executors", "tenant", "as", "color"):
+        monkeypatch.delenv(f"KIFF_{name.upper()}", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("COLUMNS", "100")
+    return Shop(tmp_path, capsys)

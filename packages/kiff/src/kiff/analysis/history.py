@@ -11,7 +11,8 @@ from kiff.canonical import admit, digest
 from kiff.domain import Domain
 from kiff.errors import InvalidDomain
 from kiff.protocol.action import ActionContract
-from kiff.runtime.ports import Store
+from kiff.protocol.receipt import Receipt
+from kiff.runtime.ports import Key, Store
 from kiff.runtime.rows import Blob, DomainVersion, RecordRow
 
 PAGE = 1000
@@ -24,6 +25,13 @@ def pages(store: Store, tenant: str, *, entity: str | None = None) -> Iterator[l
     after = -1
     while page := store.records(tenant, entity=entity, after=after, limit=PAGE):
         yield page
+        after = page[-1].seq
+
+
+def receipts(store: Store, tenant: str, *, after: int = -1) -> Iterator[Receipt]:
+    """A tenant's receipts, in the order of their records."""
+    while page := store.receipts(tenant, after=after, limit=PAGE):
+        yield from page
         after = page[-1].seq
 
 
@@ -92,3 +100,14 @@ def beside(store: Store, tenant: str, data: dict[str, Any], name: str) -> bytes 
     key = (Blob, tenant, reference["digest"])
     row = store.load((), [key]).rows[key]
     return row.data if isinstance(row, Blob) and digest(row.data) == row.digest else None
+
+
+def references(tenant: str, seq: int, value: dict[str, Any], path: str, found: dict[Key, tuple[int, str, Any]]) -> None:
+    """Values that a record keeps beside the log: `<name>_beside` {bytes, digest}, in its data or one level down."""
+    for name, inner in value.items():
+        if not isinstance(inner, dict):
+            continue
+        if name.endswith("_beside") and isinstance(inner.get("digest"), str):
+            found[Blob, tenant, inner["digest"]] = (seq, f"{path}.{name.removesuffix('_beside')}", inner.get("bytes"))
+        elif path == "data" and name == "event":
+            references(tenant, seq, inner, f"{path}.{name}", found)

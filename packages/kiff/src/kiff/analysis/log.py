@@ -8,7 +8,7 @@ Records are read in pages, so memory does not grow with the log.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import orjson
@@ -17,7 +17,7 @@ from msgspec import Struct, ValidationError, convert
 from kiff.analysis.findings import MOST, Findings
 from kiff.analysis.hash_tiles import TileCheck
 from kiff.analysis.heads import Mark, Marks
-from kiff.analysis.history import BLOBS, PAGE, pages
+from kiff.analysis.history import BLOBS, pages, receipts, references
 from kiff.analysis.naming import name_change
 from kiff.analysis.signed import check_receipt
 from kiff.canonical import digest, encode, is_canonical
@@ -107,7 +107,7 @@ class LogCheck:
         self._next = 0
         self._marks = Marks(store, tenant, head, keys, saved, findings)
         self._tiles = TileCheck(store, tenant)
-        self._receipts = _paged_receipts(store, tenant)
+        self._receipts = receipts(store, tenant)
         self._receipt: Receipt | None = None
         self._unmet: list[tuple[Mark, str]] = []
         """Signed heads with another root than the records."""
@@ -130,7 +130,7 @@ class LogCheck:
             value = self._record(row, leaf)
             self._receipts_of(row, value)
             if value is not None:
-                _references(self._tenant, row.seq, value["data"], "data", beside)
+                references(self._tenant, row.seq, value["data"], "data", beside)
         self._blobs(beside)
         self.records += len(page)
         self._tiles.take(leaves)
@@ -294,26 +294,6 @@ def _surely_canonical(value: Any, body: bytes) -> bool:
     """Whether the fast encoder gives these bytes back, and its text is the canonical one for such a value."""
     plain = body.isascii() and b"e-" not in body and not any(pattern.search(body) for pattern in _LONG)
     return plain and encode(value) == body
-
-
-def _paged_receipts(store: Store, tenant: str) -> Iterator[Receipt]:
-    after = -1
-    while page := store.receipts(tenant, after=after, limit=PAGE):
-        yield from page
-        after = page[-1].seq
-
-
-def _references(
-    tenant: str, seq: int, value: dict[str, Any], path: str, found: dict[Key, tuple[int, str, Any]]
-) -> None:
-    """Values that a record keeps beside the log: `<name>_beside` {bytes, digest}, in its data or one level down."""
-    for name, inner in value.items():
-        if not isinstance(inner, dict):
-            continue
-        if name.endswith("_beside") and isinstance(inner.get("digest"), str):
-            found[Blob, tenant, inner["digest"]] = (seq, f"{path}.{name.removesuffix('_beside')}", inner.get("bytes"))
-        elif path == "data" and name == "event":
-            _references(tenant, seq, inner, f"{path}.{name}", found)
 
 
 def _instant(at: int) -> str:

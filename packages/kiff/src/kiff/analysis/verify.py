@@ -55,7 +55,7 @@ def verify_store(store: Store, keys: PublicKeys, saved: Iterable[bytes] = ()) ->
     findings = Findings()
     with closing(store.snapshot()) as still:
         heads = {head.tenant: head for head in still.heads()}
-        notes = _saved(saved, keys, heads, findings)
+        notes = saved_by_tenant(saved, keys, heads, findings)
         checks = [
             _tenant(still, tenant, heads.get(tenant), keys, notes.get(tenant, []), findings)
             for tenant in still.tenants()
@@ -98,7 +98,7 @@ def _tenant(
     return log
 
 
-def _saved(
+def saved_by_tenant(
     notes: Iterable[bytes], keys: PublicKeys, heads: dict[str, LogHead], findings: Findings
 ) -> dict[str, list[Checkpoint]]:
     """The saved heads by the tenant whose log they are of."""

@@ -9,14 +9,31 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from kiff.cli.exits import Exit
 from kiff.cli.failure import report
+from kiff.errors import Forbidden
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "approvals": ("kiff.cli.approvals", "See what waits for a person, and answer it."),
+    "check": ("kiff.cli.check", "Say everything that is wrong with a domain, and how to mend it."),
+    "completion": ("kiff.cli.completion", "Print what makes a shell complete kiff commands."),
     "demo": ("kiff.cli.demo", "Run the governed loop on a real database, in one screen."),
+    "doctor": ("kiff.cli.doctor", "Look whether everything here is as it should be."),
+    "domains": ("kiff.cli.domains", "Publish domain versions, and see which of them govern."),
+    "entities": ("kiff.cli.entities", "See which entities there are, and what may be done with one."),
+    "execute": ("kiff.cli.execute", "Run an action through its executor, if the gate allows it now."),
+    "export": ("kiff.cli.export", "Take the log out, with its proof, for whoever audits it."),
+    "graph": ("kiff.cli.graph", "Draw the state machine of a domain."),
+    "ingest": ("kiff.cli.ingest", "Record what happened to an entity, and move its state."),
+    "new": ("kiff.cli.new", "Make a project: a governed domain that runs."),
+    "operations": ("kiff.cli.operations", "See how cleared actions ended, and settle unknown ones."),
+    "propose": ("kiff.cli.propose", "Ask whether an action may run now, by the caller's own hand."),
     "receipts": ("kiff.cli.receipts", "Take a receipt out of a database, with its proof."),
     "replay": ("kiff.cli.replay", "Fold the events and decide history again, and compare."),
+    "scaffold": ("kiff.cli.scaffold", "Write the Python of a domain: contracts, executors, tests."),
+    "state": ("kiff.cli.state", "Where an entity is now, or was."),
     "timeline": ("kiff.cli.timeline", "What happened to one entity, step by step."),
     "verify": ("kiff.cli.verify", "Check a receipt, a bundle or a whole database."),
     "version": ("kiff.cli.version", "Versions of KIFF and of what it stands on."),
@@ -35,6 +52,13 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(COMMANDS[cmd_name][0]).command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """From the table: asking each command for its help would import all of them at every key."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        named = [(name, line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return [CompletionItem(name, help=line) for name, line in named]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -63,7 +87,7 @@ def run(argv: Sequence[str]) -> int:
         return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001  the edge: whatever went wrong becomes a line and an exit code
         report(error, debug=debug)
-        return Exit.FAILED
+        return Exit.BLOCKED if isinstance(error, Forbidden) else Exit.FAILED
     return code if isinstance(code, int) else Exit.DONE
 
 

@@ -1,40 +1,33 @@
-"""Where the data are: `--db`, else KIFF_DB, else `kiff.db` here. The environment is read here and nowhere else."""
+"""The database a command works on: `--db` and `--tenant`, opened to be read or to be written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from kiff.cli.settings import setting_option, settings, variable
+from kiff.embedded import open_runtime
 from kiff.errors import StoreUnavailable
+from kiff.runtime import Runtime
+from kiff.runtime.ports import Executor
 from kiff.stores.sqlite import SqliteStore
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT = Path("kiff.db")
-VARIABLE = "KIFF_DB"
-
 
 def database_option(command: F) -> F:
     """Adds `--db` and `--tenant`."""
-    tenant = click.option("--tenant", default="default", show_default=True, help="Whose log.")
-    return click.option(
-        "--db",
-        "database",
-        type=click.Path(path_type=Path),
-        default=DEFAULT,
-        envvar=VARIABLE,
-        show_default=True,
-        show_envvar=True,
-        help="The database file.",
-    )(tenant(command))
+    tenant = setting_option("tenant", "Whose log.")
+    return setting_option("db", "The database file.", to="database")(tenant(command))
 
 
 def database_argument(command: F) -> F:
     """Adds the database as an argument that may be left out."""
-    where = click.argument("database", type=click.Path(path_type=Path), default=DEFAULT, envvar=VARIABLE)
+    where = click.argument("database", type=click.Path(path_type=Path), default=lambda: settings().db)
     return where(command)
 
 
@@ -44,7 +37,32 @@ def open_database(path: Path) -> SqliteStore:
     Raises:
         StoreError: it is not there, not a KIFF database, damaged, or of a newer schema.
     """
-    if not path.is_file():
-        hint = f"give its path with --db PATH, or set {VARIABLE}; `kiff demo` makes one to look at"
-        raise StoreUnavailable(f"there is no database at `{path}`", path=str(path), hint=hint)
+    _present(path)
     return SqliteStore(path, read_only=True)
+
+
+@contextmanager
+def snapshot(path: Path) -> Iterator[SqliteStore]:
+    """The database as it stands now; what is written meanwhile does not show."""
+    with closing(open_database(path)) as store, closing(store.snapshot()) as still:
+        yield still
+
+
+@contextmanager
+def writing(path: Path, executors: Mapping[str, Executor] | None = None) -> Iterator[Runtime]:
+    """A runtime over a database that is there. A mistyped path must not make a second one.
+
+    Raises:
+        StoreError: as in `open_database`; StoreInUse when another process is its writer.
+        KeyUnusable: its key cannot be used.
+    """
+    _present(path)
+    with open_runtime(path, executors=executors) as runtime:
+        yield runtime
+
+
+def _present(path: Path) -> None:
+    if path.is_file():
+        return
+    hint = f"give its path with --db PATH, or set {variable('db')}; `kiff domains apply` makes one"
+    raise StoreUnavailable(f"there is no database at `{path}`", path=str(path), hint=hint)

@@ -15,6 +15,7 @@ class Exit(IntEnum):
     BLOCKED = 11
     DENIED = 12
     EXPIRED = 13
+    UNKNOWN = 14
     INVALID = 20
     UNDECIDABLE = 21
     INTERRUPTED = 130
@@ -25,9 +26,10 @@ MEANING: dict[Exit, str] = {
     Exit.FAILED: "failed; the message says why",
     Exit.USAGE: "the command line is not one KIFF understands",
     Exit.HELD: "the action is held for a person",
-    Exit.BLOCKED: "the action was refused",
+    Exit.BLOCKED: "the action, or the event, was refused",
     Exit.DENIED: "a reviewer denied the action",
     Exit.EXPIRED: "nobody answered in time",
+    Exit.UNKNOWN: "the action ran and nobody knows how it ended; do not send it again",
     Exit.INVALID: "verification failed: something is not what was written",
     Exit.UNDECIDABLE: "verification could not decide: a key or a proof is missing",
     Exit.INTERRUPTED: "interrupted from the keyboard",

@@ -60,6 +60,25 @@ def print_rows(output: str, name: str, columns: Sequence[str], rows: Iterable[Ma
             print("\t".join(visible(row.get(column)) for column in columns))
 
 
+def print_fields(output: str, fields: Mapping[str, Any]) -> None:
+    """One thing: a field a line for people and pipes, one object for programs. What is empty is not shown to people."""
+    if output == "json":
+        print_json({"kiff": SCHEMA, **fields})
+    elif output == "jsonl":
+        print(_json({"kiff": SCHEMA, **fields}))
+    else:
+        rows = [{"field": name, "value": _cell(value)} for name, value in fields.items() if value not in (None, [], ())]
+        print_rows(output, "fields", ("field", "value"), rows)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
+    return _json(value) if isinstance(value, dict | list | tuple) else value
+
+
 def painted(text: str, role: str) -> str:
     """The text in a colour, where somebody looks: on a terminal, without NO_COLOR, or with KIFF_COLOR=always."""
     wanted = os.environ.get("KIFF_COLOR") == "always" or (sys.stdout.isatty() and not os.environ.get("NO_COLOR"))

@@ -3,24 +3,73 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import to_builtins
 
-from kiff.cli.database import database_option, open_database
+from kiff.analysis.history import receipts
+from kiff.cli.database import database_option, snapshot
+from kiff.cli.exits import BY_STATUS, Exit
+from kiff.cli.key_set import keys_of
+from kiff.cli.noun import Noun
 from kiff.cli.output import output_option, print_json, print_rows
+from kiff.cli.verdict import print_verdict
 from kiff.errors import InvalidInput, NotFound
-from kiff.ledger import compact_jws
+from kiff.ledger import compact_jws, verify_receipt
 from kiff.ledger.receipts import signature_bytes
+from kiff.protocol.ids import split_ref
+from kiff.protocol.receipt import Receipt
 from kiff.runtime.ports import Store
 from kiff.runtime.reading import Reading
 
+COLUMNS = ("seq", "receipt_id", "issued_at", "entity", "action", "decision", "reason")
+PAGE = 1000
 
-@click.group("receipts")
+
+@click.group("receipts", cls=Noun)
 def command() -> None:
     """Take a receipt out of a database, with its proof."""
+
+
+@command.command("list")
+@click.option("--entity", help="Only those about this entity (`order:ord_001`).")
+@click.option("--after", type=int, default=-1, help="Only those of records with a greater seq.")
+@click.option("--limit", type=click.IntRange(min=1), default=PAGE, show_default=True, help="At most so many.")
+@output_option
+@database_option
+def list_(entity: str | None, after: int, limit: int, output: str, database: Path, tenant: str) -> None:
+    """The receipts, oldest first: one for each decision, and for the end of each hold."""
+    ref = None if entity is None else ":".join(split_ref(entity))
+    with snapshot(database) as still:
+        told = (_row(receipt) for receipt in receipts(still, tenant, after=after))
+        found = (row for row in told if ref in (None, row["entity"]))
+        shown = list(islice(found, limit))
+        more = next(found, None) is not None
+    print_rows(output, "receipts", COLUMNS, shown)
+    if more:
+        click.echo(f"more: --after {shown[-1]['seq']}", err=True)
+
+
+@command.command("verify")
+@click.argument("receipt_id")
+@click.option("--jwks", type=click.Path(path_type=Path), help="The issuer's key set; else the one beside the database.")
+@output_option
+@database_option
+def verify(receipt_id: str, jwks: Path | None, output: str, database: Path, tenant: str) -> Exit:
+    """Check RECEIPT_ID: its signature, its record, and that record under the newest signed head.
+
+    A file with a receipt is checked by `kiff verify`. Ends with 0 (valid), 20 (invalid) or 21 (undecidable).
+    """
+    keys = keys_of(database, jwks)
+    with snapshot(database) as still:
+        receipt = Reading(still, {}).receipt(receipt_id, tenant=tenant, proof=True)
+    verdict = verify_receipt(receipt, keys)
+    rungs = [to_builtins(rung) for rung in verdict.rungs]
+    print_verdict(output, "receipt", receipt_id, verdict.status, rungs, verdict.problems, {})
+    return BY_STATUS[verdict.status]
 
 
 @command.command("show")
@@ -36,7 +85,7 @@ def show(receipt_id: str, form: str | None, output: str, database: Path, tenant:
     As JSON it is the receipt and nothing else, so a file of it can be given to `kiff verify`. With --proof and
     --bundle it is always JSON.
     """
-    with closing(open_database(database)) as store, closing(store.snapshot()) as still:
+    with snapshot(database) as still:
         if form == "jws":
             click.echo(_jws(still, tenant, receipt_id))
             return
@@ -51,6 +100,10 @@ def show(receipt_id: str, form: str | None, output: str, database: Path, tenant:
         click.echo(json.dumps(receipt, separators=(",", ":")))
     else:
         print_rows(output, "receipt", ("field", "value"), _members(receipt))
+
+
+def _row(receipt: Receipt) -> dict[str, Any]:
+    return {"seq": receipt.seq} | {name: json.loads(receipt.core).get(name) for name in (*COLUMNS[1:], "trace_id")}
 
 
 def _members(receipt: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kiff.analysis import Replayed, StoreVerdict
+from kiff.analysis import LeavesVerdict, Replayed, StoreVerdict
 from kiff.ledger import Problem
 
 _SIGNED = ("receipt ",)
@@ -20,21 +20,31 @@ def store_rungs(verdict: StoreVerdict, replayed: Replayed, further: tuple[Proble
     """
     found = verdict.problems
     rows = tuple(each for each in found if not each.where.startswith(_SIGNED + _INCLUDED + _CONSISTENT))
-    tail = sum(verdict.unsigned_tail.values())
     signed = f"{verdict.receipts} receipts, each by a known key, each in the record that holds its digest"
-    included = f"{verdict.records} records under {verdict.checkpoints} signed heads; {tail} after the last one"
-    consistent = f"the log continues {verdict.saved_heads} saved heads; others may have seen another"
     counted = f"{replayed.events} events folded, {replayed.decisions} decisions decided again, every row compared"
-    ladder = [
+    return [
         _rung("SIGNED", signed, _of(found, _SIGNED)),
-        _rung("INCLUDED", included, _of(found, _INCLUDED)),
-        _rung("CONSISTENT", consistent, _of(found, _CONSISTENT)),
+        *_of_the_log(verdict),
         _rung("REPLAYED", counted, rows + further),
     ]
-    if not verdict.saved_heads and ladder[2]["ok"]:
+
+
+def log_rungs(verdict: LeavesVerdict) -> list[dict[str, Any]]:
+    """The same ladder when only the log was looked at."""
+    receipts = {"name": "SIGNED", "ok": None, "detail": "not checked: --log-only leaves the receipts aside"}
+    rows = {"name": "REPLAYED", "ok": None, "detail": "not checked: --log-only leaves the rows aside"}
+    return [receipts, *_of_the_log(verdict), rows]
+
+
+def _of_the_log(verdict: StoreVerdict | LeavesVerdict) -> list[dict[str, Any]]:
+    tail = sum(verdict.unsigned_tail.values())
+    included = f"{verdict.records} records under {verdict.checkpoints} signed heads; {tail} after the last one"
+    consistent = f"the log continues {verdict.saved_heads} saved heads; others may have seen another"
+    compared = _rung("CONSISTENT", consistent, _of(verdict.problems, _CONSISTENT))
+    if not verdict.saved_heads and compared["ok"]:
         detail = "not checked: without a saved head (--head), a log cut short with its heads looks the same"
-        ladder[2] = {"name": "CONSISTENT", "ok": None, "detail": detail}
-    return ladder
+        compared = {"name": "CONSISTENT", "ok": None, "detail": detail}
+    return [_rung("INCLUDED", included, _of(verdict.problems, _INCLUDED)), compared]
 
 
 def _of(problems: tuple[Problem, ...], places: tuple[str, ...]) -> tuple[Problem, ...]:

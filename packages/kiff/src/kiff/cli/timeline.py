@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import click
 
 from kiff.analysis.history import Versions
-from kiff.cli.database import database_option, open_database
+from kiff.cli.database import database_option, snapshot
 from kiff.cli.exits import Exit
 from kiff.cli.output import output_option, print_rows
 from kiff.cli.safe_text import visible
@@ -45,7 +44,7 @@ def command(
 
     Ends with 20 when its events, folded again, do not lead to the state that is kept.
     """
-    with closing(open_database(database)) as store, closing(store.snapshot()) as still:
+    with snapshot(database) as still:
         reading = Reading(still, {})
         if not reading.timeline(entity, tenant=tenant, limit=1):
             raise NotFound(f"nothing is recorded about `{entity}`", entity=entity, tenant=tenant)

@@ -1,4 +1,4 @@
-"""`kiff verify`: a receipt, a bundle or a database, from the public keys alone."""
+"""`kiff verify`: a receipt, a bundle, an export or a database, from the public keys alone."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 import click
 from msgspec import to_builtins
 
-from kiff.analysis import replay_store, verify_store
+from kiff.analysis import replay_store, verify_leaves, verify_store
 from kiff.canonical import parse
 from kiff.cli.database import database_argument, open_database
-from kiff.cli.exits import BY_STATUS
+from kiff.cli.exits import BY_STATUS, Exit
+from kiff.cli.key_set import keys_of, read, read_keys, saved_head
 from kiff.cli.output import output_option
-from kiff.cli.rungs import store_rungs
+from kiff.cli.rungs import log_rungs, store_rungs
 from kiff.cli.verdict import print_verdict
-from kiff.embedded import key_path
-from kiff.errors import InvalidInput, InvalidJson, NotFound
+from kiff.errors import InvalidJson, NotFound
 from kiff.ledger import (
     Checkpoint,
-    Problem,
     PublicKeys,
-    open_checkpoint,
-    parse_jwks,
+    Verdict,
     verify_bundle,
+    verify_export,
     verify_receipt,
 )
 from kiff.ledger.evidence import MAX_EVIDENCE_BYTES
 from kiff.ledger.verdict import status_of
-from kiff.stores.keyfile import public_path
 
 _SQLITE = b"SQLite format 3\0"
+_EXPORT = b'"kiff_export":'
+MOST_HEADER_BYTES = 65_536
 Files = tuple[Path, ...]
 
 
@@ -45,10 +45,10 @@ Files = tuple[Path, ...]
     multiple=True,
     help="A signed head you kept outside; shows what was cut off since. May be repeated for a database.",
 )
+@click.option("--log-only", is_flag=True, help="Of a database only the log: records, root, signed heads. Much faster.")
 @output_option
-@click.pass_context
-def command(context: click.Context, database: Path, jwks: Path | None, heads: Files, output: str) -> None:
-    """Check DATABASE, or a file with a receipt or a bundle. What it is, is seen from its content.
+def command(database: Path, jwks: Path | None, heads: Files, log_only: bool, output: str) -> Exit:
+    """Check DATABASE, or a file with a receipt, a bundle or an export. What it is, is seen from its content.
 
     A database is checked with the key set beside it (`<name>.key.jwks.json`) unless --jwks names one; a receipt
     only with --jwks: whoever sends a receipt must not choose the key. Ends with 0 (valid), 20 (invalid) or 21
@@ -58,17 +58,16 @@ def command(context: click.Context, database: Path, jwks: Path | None, heads: Fi
         raise NotFound(f"there is no file at `{database}`", hint="give a database, or a receipt's JSON file")
     with database.open("rb") as file:
         is_database = file.read(len(_SQLITE)) == _SQLITE
-    status = (_database if is_database else _evidence)(database, jwks, heads, output)
-    context.exit(BY_STATUS[status])
+    if log_only and not is_database:
+        raise click.UsageError("--log-only is for a database; evidence is checked whole")
+    check = _evidence if not is_database else _log if log_only else _database
+    return BY_STATUS[check(database, jwks, heads, output)]
 
 
 def _database(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
-    beside = public_path(key_path(path))
-    keys = _keys(jwks or (beside if beside.is_file() else None))
-    if not keys:
-        click.echo(f"no key set at {beside}: signatures are not checked; give it with --jwks FILE", err=True)
+    keys = keys_of(path, jwks)
     with closing(open_database(path)) as store:
-        verdict = verify_store(store, keys, [_read(head) for head in heads])
+        verdict = verify_store(store, keys, [read(head) for head in heads])
         replayed = replay_store(store)
     named = {problem.where for problem in verdict.problems}
     further = tuple(problem for problem in replayed.problems if problem.where not in named)
@@ -86,34 +85,40 @@ def _database(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
     return status
 
 
+def _log(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
+    keys = keys_of(path, jwks)
+    with closing(open_database(path)) as store:
+        verdict = verify_leaves(store, keys, [read(head) for head in heads])
+    counts = {"tenants": verdict.tenants, "records": verdict.records, "signed_heads": verdict.checkpoints}
+    counts["records_after_the_last_signed_head"] = sum(verdict.unsigned_tail.values())
+    print_verdict(output, "log", str(path), verdict.status, log_rungs(verdict), verdict.problems, counts)
+    return verdict.status
+
+
 def _evidence(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
     if len(heads) > 1:
         raise click.UsageError("a receipt is compared with one saved head: give --head once")
-    content = _read(path)
-    keys = _keys(jwks)
+    keys = read_keys(jwks)
     if not keys:
         click.echo("give the issuer's key set with --jwks FILE; they publish it as /.well-known/jwks.json", err=True)
-    saved, unread = _saved(heads, keys)
-    is_bundle = _is_bundle(content)
-    verdict = (verify_bundle if is_bundle else verify_receipt)(content, keys, saved)
+    saved, unread = saved_head(heads, keys)
+    what, verdict = _checked(path, keys, saved)
     problems = verdict.problems + unread
     status = status_of(problems)
     rungs = [to_builtins(rung) for rung in verdict.rungs]
-    print_verdict(output, "bundle" if is_bundle else "receipt", str(path), status, rungs, problems, {})
+    print_verdict(output, what, str(path), status, rungs, problems, {})
     return status
 
 
-def _keys(path: Path | None) -> PublicKeys:
-    return PublicKeys() if path is None else parse_jwks(_read(path))
-
-
-def _saved(heads: Files, keys: PublicKeys) -> tuple[Checkpoint | None, tuple[Problem, ...]]:
-    if not heads:
-        return None, ()
-    opened = open_checkpoint(_read(heads[0]), keys)
-    if isinstance(opened, Problem):
-        return None, (Problem("saved head", opened.field, opened.message, opened.undecidable),)
-    return opened.checkpoint, ()
+def _checked(path: Path, keys: PublicKeys, saved: Checkpoint | None) -> tuple[str, Verdict]:
+    with path.open("rb") as file:
+        if _EXPORT in file.readline(MOST_HEADER_BYTES):
+            file.seek(0)
+            return "export", verify_export((line.rstrip(b"\n") for line in file), keys, saved)
+    content = read(path)
+    if _is_bundle(content):
+        return "bundle", verify_bundle(content, keys, saved)
+    return "receipt", verify_receipt(content, keys, saved)
 
 
 def _is_bundle(content: bytes) -> bool:
@@ -122,10 +127,3 @@ def _is_bundle(content: bytes) -> bool:
     except InvalidJson:
         return False
     return isinstance(value, dict) and "kiff_bundle" in value
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"`{path}` cannot be read: {error.strerror}", field=str(path)) from error

@@ -5,7 +5,7 @@ Whichever way it was written, a domain is made from its normal form, and its dig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +22,10 @@ from kiff.domain.document import (
     written,
     written_transition,
 )
-from kiff.domain.issue import Finding, Issue, Path, issues_of
+from kiff.domain.issue import Finding, Issue, in_order, issues_of
 from kiff.domain.parameters import ParameterCheck, compile_parameters
-from kiff.domain.shape import shape
-from kiff.domain.structure import structure
+from kiff.domain.problems import problems
+from kiff.domain.soundness import soundness
 from kiff.errors import InvalidDomain, InvalidJson
 from kiff.protocol.action import ActionContract
 
@@ -125,7 +125,8 @@ class Domain:
         except InvalidJson as error:
             issue = Issue("not_json", error.field, 0, error.message)
             raise _invalid((issue,), "the domain") from None
-        normal, issues = _examined(loader.Document(document, {}, []))
+        unread = loader.Document(document, {}, [])
+        normal, issues = _normal(unread, problems(unread)[0])
         if normal is None:
             raise _invalid(issues, "the domain")
         functions = {c.name: c.executor for c in contracts if not isinstance(c.executor, str)}
@@ -179,23 +180,38 @@ def load(text: bytes | str, source: str = "kiff.yaml") -> Domain:
     Returns:
         The domain. `activation_issues` says what it still needs before it can govern anything.
     """
-    domain, issues = check(text)
+    try:
+        domain, issues = _examine(loader.read(text))
+    except InvalidDomain as error:
+        domain, issues = None, error.issues
     if domain is None:
         raise _invalid(issues, source)
     return domain
 
 
-def check(text: bytes | str) -> tuple[Domain | None, Issues]:
-    """Read a domain document and say all about it: the domain (None on errors) and every issue."""
+def check(text: bytes | str, *, executors: Collection[str] | None = None) -> tuple[Domain | None, Issues]:
+    """Read a domain document and say all about it: the domain (None on errors) and every issue, warnings too.
+
+    Args:
+        text: as for `load`.
+        executors: the names that are registered; None asks nothing about them.
+    """
     try:
         document = loader.read(text)
     except InvalidDomain as error:
         return None, error.issues
-    return _examine(document)
+    findings, left = problems(document)
+    doubts = soundness(left, findings, executors) if isinstance(left, dict) else []
+    domain, issues = _made(document, findings)
+    return domain, in_order(issues + issues_of(doubts, document.lines))
 
 
 def _examine(document: loader.Document) -> tuple[Domain | None, Issues]:
-    normal, issues = _examined(document)
+    return _made(document, problems(document)[0])
+
+
+def _made(document: loader.Document, findings: list[Finding]) -> tuple[Domain | None, Issues]:
+    normal, issues = _normal(document, findings)
     if normal is None:
         return None, issues
     domain = Domain.__new__(Domain)
@@ -203,16 +219,8 @@ def _examine(document: loader.Document) -> tuple[Domain | None, Issues]:
     return domain, issues
 
 
-def _examined(document: loader.Document) -> tuple[Canonical | None, Issues]:
-    """The normal form, unless there are errors, and every issue.
-
-    Structure is asked about what is left when everything of the wrong shape is taken out.
-    """
-    refused = {finding.path for finding in document.findings}
-    findings = document.findings + [f for f in shape(document.value) if f.path not in refused]
-    broken = {finding.path for finding in findings if finding.code != "missing_key"}
-    if isinstance(document.value, dict):
-        findings += [f for f in structure(_without(document.value, broken)) if not _touches(f, broken)]
+def _normal(document: loader.Document, findings: list[Finding]) -> tuple[Canonical | None, Issues]:
+    """The normal form, unless there are errors, and every issue."""
     if any(finding.level == "error" for finding in findings):
         return None, issues_of(findings, document.lines)
     try:
@@ -220,23 +228,6 @@ def _examined(document: loader.Document) -> tuple[Canonical | None, Issues]:
     except InvalidJson as error:
         return None, issues_of([Finding((), "too_large", error.message)], document.lines)
     return normal, issues_of(findings, document.lines)
-
-
-def _without(value: Any, broken: set[Path], path: Path = ()) -> Any:
-    """A copy without what is broken; a broken item leaves an empty text, so the others keep their places."""
-    if isinstance(value, dict):
-        kept = {key: item for key, item in value.items() if (*path, key) not in broken}
-        return {key: _without(item, broken, (*path, key)) for key, item in kept.items()}
-    if isinstance(value, list):
-        places = [((*path, index), item) for index, item in enumerate(value)]
-        return ["" if place in broken else _without(item, broken, place) for place, item in places]
-    return value
-
-
-def _touches(finding: Finding, broken: set[Path]) -> bool:
-    """Whether a finding is about something that was taken out or lost a part; a schema is one thing."""
-    path = finding.path[:-1] if finding.code == "bad_schema" else finding.path
-    return any(path[: len(b)] == b or b[: len(path)] == path for b in broken)
 
 
 def _fill(domain: Domain, normal: Canonical, issues: Issues, functions: Functions) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from kiff.errors import InvalidDomain
 
 Path = tuple[str | int, ...]
-Level = Literal["error", "activation"]
+Level = Literal["error", "activation", "warning"]
 
 
 class Issue(msgspec.Struct, frozen=True):
@@ -23,7 +23,8 @@ class Issue(msgspec.Struct, frozen=True):
         line: counted from 1; 0 where there is no text (a domain built in Python).
         message: what is wrong, with the author's value in backticks.
         fix: what to do, when that is known.
-        level: an `error` cannot be loaded; with `activation` the document loads and stays a draft.
+        level: an `error` cannot be loaded; with `activation` the document loads and stays a draft; a `warning` keeps
+            nothing from anything: it works, and probably not as meant.
     """
 
     code: str
@@ -55,6 +56,11 @@ def issues_of(findings: Iterable[Finding], lines: Mapping[Path, int]) -> tuple[I
     issues = [
         Issue(f.code, _dotted(f.path), f.line or _line(f.path, lines), f.message, f.fix, f.level) for f in findings
     ]
+    return in_order(issues)
+
+
+def in_order(issues: Iterable[Issue]) -> tuple[Issue, ...]:
+    """By line; what stands on one line stays as it came."""
     return tuple(sorted(issues, key=lambda issue: issue.line))
 
 

@@ -125,7 +125,8 @@ def _unknown_key(key: str, schema: dict[str, Any], path: Path) -> Finding:
         return Finding((*path, key), "not_supported_yet", message, "remove it")
     known = schema["properties"]
     fix = did_you_mean(key, known) or f"known keys: {', '.join(known)}"
-    return Finding((*path, key), "unknown_key", f"{shown(key)} is not a key of a {schema['title']}", fix)
+    article = "an" if schema["title"][0] in "aeiou" else "a"
+    return Finding((*path, key), "unknown_key", f"{shown(key)} is not a key of {article} {schema['title']}", fix)
 
 
 def _look_in_array(value: list[Any], schema: dict[str, Any], path: Path, found: list[Finding]) -> None:

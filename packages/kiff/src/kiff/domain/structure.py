@@ -7,7 +7,7 @@ from loading; `ACTIVATION` keeps it a draft.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kiff.domain.document import Json, contract_of, seconds, starts
 from kiff.domain.issue import Finding, Path, did_you_mean, shown
@@ -16,15 +16,17 @@ from kiff.domain.schema_problems import schema_problems
 MAX_SECONDS = 366 * 86_400
 
 Question = Callable[[Json], Iterator[Finding]]
+Use = tuple[Path, str]
+"""Where a name is used, and the name."""
 
 
-def _actions(document: Json) -> Iterator[tuple[Path, Json]]:
+def written_actions(document: Json) -> Iterator[tuple[Path, Json]]:
     for index, action in enumerate(document.get("actions", ())):
         if isinstance(action, dict):
             yield ("actions", index), action
 
 
-def _transitions(document: Json) -> Iterator[tuple[Path, Json]]:
+def written_transitions(document: Json) -> Iterator[tuple[Path, Json]]:
     for index, transition in enumerate(document.get("transitions", ())):
         if isinstance(transition, dict) and "on" in transition:
             yield ("transitions", index), transition
@@ -33,20 +35,20 @@ def _transitions(document: Json) -> Iterator[tuple[Path, Json]]:
 def _name_lists(document: Json) -> Iterator[tuple[Path, list[str]]]:
     for key in ("events", "states", "final"):
         yield (key,), document.get(key, [])
-    for path, transition in _transitions(document):
+    for path, transition in written_transitions(document):
         if isinstance(transition.get("from"), list):
             yield (*path, "from"), transition["from"]
-    for path, action in _actions(document):
+    for path, action in written_actions(document):
         for key in ("allowed_states", "required_parameters", "required_permissions"):
             yield (*path, key), action.get(key, [])
-        yield from _event_lists(path, action)
+        yield from event_lists(path, action)
         policy = action.get("approval_policy", {})
         yield (*path, "approval_policy", "permissions"), policy.get("permissions", [])
     for role, permissions in document.get("permissions", {}).get("roles", {}).items():
         yield ("permissions", "roles", role), permissions
 
 
-def _event_lists(path: Path, action: Json) -> Iterator[tuple[Path, list[str]]]:
+def event_lists(path: Path, action: Json) -> Iterator[tuple[Path, list[str]]]:
     emits = action.get("emits", [])
     if isinstance(emits, list):
         yield (*path, "emits"), emits
@@ -76,40 +78,50 @@ def _repeated(names: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
 
 def unknown_states(document: Json) -> Iterator[Finding]:
     """Is every state that is used declared?"""
-    declared = document.get("states")
-    yield from _unknown(("final",), document.get("final", []), "state", declared)
-    for path, transition in _transitions(document):
+    used = list(_each(("final",), document.get("final", [])))
+    for path, transition in written_transitions(document):
         for key in ("from", "to"):
-            yield from _unknown((*path, key), transition.get(key, []), "state", declared)
-    for path, action in _actions(document):
-        yield from _unknown((*path, "allowed_states"), action.get("allowed_states", []), "state", declared)
+            used += _each((*path, key), transition.get(key, []))
+    for path, action in written_actions(document):
+        used += _each((*path, "allowed_states"), action.get("allowed_states", []))
+    yield from _unknown("state", document.get("states"), used)
 
 
 def unknown_events(document: Json) -> Iterator[Finding]:
     """Is every event that is used declared?"""
-    declared = document.get("events")
-    for path, transition in _transitions(document):
-        yield from _unknown((*path, "on"), transition["on"], "event", declared)
-    for path, action in _actions(document):
-        for where, names in _event_lists(path, action):
-            yield from _unknown(where, names, "event", declared)
+    used: list[Use] = [((*path, "on"), transition["on"]) for path, transition in written_transitions(document)]
+    for path, action in written_actions(document):
+        for where, names in event_lists(path, action):
+            used += _each(where, names)
+    yield from _unknown("event", document.get("events"), used)
 
 
-def _unknown(path: Path, used: str | list[str], noun: str, declared: list[str] | None) -> Iterator[Finding]:
+def _each(path: Path, names: str | list[str]) -> Iterator[Use]:
+    """A name, or the names of a list, each with its place."""
+    yield from ((path, names),) if isinstance(names, str) else (((*path, i), name) for i, name in enumerate(names))
+
+
+def _unknown(noun: str, declared: list[str] | None, used: list[Use]) -> Iterator[Finding]:
     """Names that are not declared. While none is, the document is a draft and nothing is wrong."""
-    if not declared:
-        return
-    places = [(path, used)] if isinstance(used, str) else [((*path, i), name) for i, name in enumerate(used)]
-    for place, name in places:
-        if name and name not in declared:
-            fix = did_you_mean(name, declared) or f"add it to `{noun}s`"
-            yield Finding(place, f"unknown_{noun}", f"{shown(name)} is not a declared {noun}", fix)
+    unknown = [(path, name) for path, name in used if name and name not in declared] if declared else []
+    for path, name in unknown:
+        fix = did_you_mean(name, declared or ()) or _renamed(declared or (), used) or f"add it to `{noun}s`"
+        yield Finding(path, f"unknown_{noun}", f"{shown(name)} is not a declared {noun}", fix)
+
+
+def _renamed(declared: Sequence[str], used: list[Use]) -> str:
+    """A declared name was changed and its uses were not: one name is unknown, one is unused, others fit."""
+    names = {name for _, name in used if name}
+    unknown, spare = names.difference(declared), [name for name in declared if name not in names]
+    if len(unknown) != 1 or len(spare) != 1 or len(names) == 1:
+        return ""
+    return f"write {shown(spare[0])} if that is its name now: nothing uses it"
 
 
 def ambiguous_transitions(document: Json) -> Iterator[Finding]:
     """Does every event lead from a state to one place?"""
     table: dict[tuple[str | None, str], str | None] = {}
-    for path, transition in _transitions(document):
+    for path, transition in written_transitions(document):
         if "from" not in transition and "to" not in transition:
             message = "expected `from`, `to` or both: this transition says nothing"
             yield Finding(path, "empty_transition", message)
@@ -132,7 +144,7 @@ def _second(key: tuple[str | None, str], first: str | None, to: str | None) -> t
 
 def parameter_schemas(document: Json) -> Iterator[Finding]:
     """Do the parameter schemas mean what they say, under names a call can use?"""
-    for path, action in _actions(document):
+    for path, action in written_actions(document):
         for name, schema in action.get("parameters", {}).items():
             yield from schema_problems(schema, (*path, "parameters", name))
         for key in ("required_parameters", "parameters"):
@@ -148,7 +160,7 @@ _RESERVED = ("roles", "approved", "state")
 
 def long_durations(document: Json) -> Iterator[Finding]:
     """Does every deadline come?"""
-    for path, action in _actions(document):
+    for path, action in written_actions(document):
         policy = action.get("approval_policy", {})
         given = [((*path, "timeout"), action.get("timeout"))]
         given += [((*path, "approval_policy", key), policy.get(key)) for key in ("expires", "use_within")]
@@ -159,14 +171,31 @@ def long_durations(document: Json) -> Iterator[Finding]:
 
 def missing_parts(document: Json) -> Iterator[Finding]:
     """Is there everything a governed entity needs?"""
-    for key in ("domain", "entity", "events", "states", "transitions", "actions"):
+    for key, example in _PARTS.items():
         if not document.get(key):
-            yield Finding((key,), f"no_{key}", f"there is no `{key}` yet", level="activation")
+            message = f"there is no `{key}` yet"
+            yield Finding((key,), f"no_{key}", message, f"add it, such as `{key}: {example}`", "activation")
+
+
+_PARTS = {
+    "domain": "refund-ops",
+    "entity": "Order",
+    "events": "[ORDER_PLACED]",
+    "states": "[CREATED]",
+    "transitions": "[{on: ORDER_PLACED, to: CREATED}]",
+    "actions": "[{name: REFUND_ORDER, ...}]",
+}
+_STATED = {
+    "allowed_states": "list the states it may run in",
+    "required_permissions": "list what its callers must hold, such as `[orders.refund]`",
+    "risk": "write `risk: low`, `medium` or `high`",
+    "approval": "write `approval: never` or `required`",
+}
 
 
 def no_beginning(document: Json) -> Iterator[Finding]:
     """Can an entity get its first state?"""
-    if document.get("transitions") and all("from" in t for _, t in _transitions(document)):
+    if document.get("transitions") and all("from" in t for _, t in written_transitions(document)):
         message = "no transition starts an entity: each has a `from`"
         fix = "leave `from` out of one"
         yield Finding(("transitions",), "no_initial_transition", message, fix, "activation")
@@ -174,11 +203,11 @@ def no_beginning(document: Json) -> Iterator[Finding]:
 
 def unfinished_actions(document: Json) -> Iterator[Finding]:
     """Does every action say where it may run, who may ask, how risky it is and whether a person is asked?"""
-    for path, action in _actions(document):
-        for key in ("allowed_states", "required_permissions", "risk", "approval"):
+    for path, action in written_actions(document):
+        for key, fix in _STATED.items():
             if not action.get(key):
-                name = shown(action.get("name", ""))
-                yield Finding((*path, key), f"no_{key}", f"{name} does not state `{key}`", level="activation")
+                message = f"{shown(action.get('name', ''))} does not state `{key}`"
+                yield Finding((*path, key), f"no_{key}", message, fix, "activation")
         if action.get("approval") == "conditional":
             message = "`conditional` needs rules, which are not supported yet"
             fix = "write `required` until then"
@@ -189,7 +218,7 @@ def unheld_permissions(document: Json) -> Iterator[Finding]:
     """Is there a role for everything that is asked of callers and reviewers?"""
     roles = document.get("permissions", {}).get("roles", {})
     held = {permission for permissions in roles.values() for permission in permissions}
-    for path, action in _actions(document):
+    for path, action in written_actions(document):
         for index, permission in enumerate(action.get("required_permissions", ())):
             if permission not in held:
                 message = f"no role holds {shown(permission)}, so nobody can propose this"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kiff.ledger.checkpoint import Checkpoint, Opened, open_checkpoint, sign_checkpoint
 from kiff.ledger.evidence import verify_bundle, verify_receipt
+from kiff.ledger.export import verify_export
 from kiff.ledger.keys import Ed25519Signer, PublicKeys, Signer, jwk, jwks, kid_of, parse_jwks
 from kiff.ledger.proof import Growth, Path
 from kiff.ledger.receipts import BatchSignature, Checked, check, compact_jws, core_of, flat, sign, sign_batch
@@ -61,6 +62,7 @@ __all__ = [
     "tile_path",
     "verify_bundle",
     "verify_consistency",
+    "verify_export",
     "verify_inclusion",
     "verify_receipt",
 ]

@@ -5,7 +5,6 @@ The registry is what the operator passes; a name found in a tenant's YAML is onl
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
 from collections import deque
@@ -179,7 +178,7 @@ class Slots:
         try:
             said = executor(operation)
             if inspect.isawaitable(said):
-                said = asyncio.run(_await(said))
+                said = _awaited(said)
             status, message, output, events = _read(said)
         except ActionFailed as failure:
             status, message, output, events = _read({"status": "failed", "message": str(failure.message)})
@@ -206,8 +205,13 @@ class Slots:
         )
 
 
-async def _await(awaitable: Any) -> Any:
-    return await awaitable
+def _awaited(awaitable: Any) -> Any:
+    import asyncio
+
+    async def wait() -> Any:
+        return await awaitable
+
+    return asyncio.run(wait())
 
 
 def _read(said: object) -> tuple[str, str, bytes, tuple[tuple[str, bytes], ...] | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from msgspec import Struct, json
@@ -98,7 +99,7 @@ class Reading:
         note = self._store.checkpoint(tenant)
         assert note is not None, "the proof of the receipt found a head"
         records = [
-            {"record": record, "inclusion": self._inclusion(tenant, record["seq"], note.size)}
+            {"record": record, "inclusion": self.inclusion(tenant, record["seq"], note.size)}
             for record in self.timeline(receipt["entity"], tenant=tenant)
             if record["trace_id"] == receipt["trace_id"] and record["seq"] < note.size
         ]
@@ -112,14 +113,26 @@ class Reading:
         """Folds an entity's events again, each under the domain version in its own record, and compares."""
         ref = ":".join(split_ref(entity))
         kept = self.state(ref, tenant=tenant)
-        state, events, after = EntityState(tenant, ref, "", None, 0), 0, -1
-        while rows := self._store.records(tenant, entity=ref, after=after, limit=PAGE):
-            for row in rows:
-                state, events = self._fold(state, row, events)
-            after = rows[-1].seq
+        state, events = self._folded(tenant, ref)
         now = EntityState(tenant, ref, "", None, 0) if kept is None else kept
         match = (now.state, now.version) == (state.state, state.version)
         return Rebuilt(ref, now.state, state.state, match, events)
+
+    def state_at(self, entity: str, seq: int, *, tenant: str = "default") -> EntityState | None:
+        """Where an entity was once the record `seq` of the tenant's log was written; None when nothing had happened."""
+        ref = ":".join(split_ref(entity))
+        state, _ = self._folded(tenant, ref, last=seq)
+        return state if state.version else None
+
+    def _folded(self, tenant: str, ref: str, *, last: float = inf) -> tuple[EntityState, int]:
+        state, events, after = EntityState(tenant, ref, "", None, 0), 0, -1
+        while rows := self._store.records(tenant, entity=ref, after=after, limit=PAGE):
+            for row in rows:
+                if row.seq > last:
+                    return state, events
+                state, events = self._fold(state, row, events)
+            after = rows[-1].seq
+        return state, events
 
     def _fold(self, state: EntityState, row: RecordRow, events: int) -> tuple[EntityState, int]:
         record = json.decode(row.body)
@@ -145,11 +158,12 @@ class Reading:
         return {
             "log": origin,
             "record": json.decode(row.body),
-            "inclusion": self._inclusion(tenant, seq, note.size),
+            "inclusion": self.inclusion(tenant, seq, note.size),
             "checkpoint": note.note.decode(),
         }
 
-    def _inclusion(self, tenant: str, seq: int, size: int) -> dict[str, Any]:
+    def inclusion(self, tenant: str, seq: int, size: int) -> dict[str, Any]:
+        """The audit path of a record under the head of that size, as it travels in JSON."""
         start = size - size % WIDTH
         rows = self._store.records(tenant, after=start - 1, limit=size - start) if size > start else []
         hashes = TileHashes(lambda level, number: self._store.tile(tenant, level, number), size, [r.leaf for r in rows])

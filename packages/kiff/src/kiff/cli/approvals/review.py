@@ -1,0 +1,179 @@
+"""`kiff approvals grant` and `deny`: a person's answer, with its reason, never by accident."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from kiff.cli.answer import fields
+from kiff.cli.approvals.facts import contract, facts, found
+from kiff.cli.database import database_option, open_database, snapshot, writing
+from kiff.cli.decision import exit_of
+from kiff.cli.executors_file import registry
+from kiff.cli.exits import Exit
+from kiff.cli.output import output_option, print_fields
+from kiff.cli.principals import acting_options, caller
+from kiff.cli.repeat import repeated, repeating_option
+from kiff.cli.safe_text import visible
+from kiff.cli.settings import setting_option
+from kiff.protocol.clearance import Clearance
+from kiff.runtime import Reviewed
+from kiff.runtime.rehearsal import Rehearsal
+
+Verdict = Literal["grant", "deny"]
+
+
+def _review_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(
+        (
+            click.argument("approval_id"),
+            click.option("--reason", metavar="TEXT", help="Why; asked for on a terminal when left out."),
+            repeating_option("--key", "review"),
+            click.option("--dry-run", is_flag=True, help="Say whether it would count, and write nothing."),
+            acting_options,
+            output_option,
+            database_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("grant")
+@_review_options
+@click.option("--yes", is_flag=True, help="Do not ask; not enough for an action of high risk.")
+@click.option("--confirm", metavar="ENTITY", help="The entity once more, as in order:ord_002: what high risk asks for.")
+@setting_option("executors", "Holds EXECUTORS, for an approval that runs at once (on_grant: run).")
+def grant(yes: bool, confirm: str | None, executors: Path, **said: Any) -> Exit:
+    """Say yes to the call that APPROVAL_ID holds: to that call, once, before its use-by.
+
+    Nobody grants what they proposed. Afterwards the caller repeats the call with --approval; with `on_grant: run` in
+    the contract KIFF runs it at once.
+    """
+    return _Review("grant", executors=executors, yes=yes, confirm=confirm, **said).run()
+
+
+@click.command("deny")
+@_review_options
+def deny(**said: Any) -> Exit:
+    """Say no to the call that APPROVAL_ID holds, for good."""
+    return _Review("deny", **said).run()
+
+
+class _Review:
+    """One answer: looked at, confirmed, given, shown."""
+
+    def __init__(
+        self,
+        verdict: Verdict,
+        *,
+        approval_id: str,
+        reason: str | None,
+        id: str | None,
+        dry_run: bool,
+        acting: str | None,
+        principals: Path,
+        output: str,
+        database: Path,
+        tenant: str,
+        executors: Path | None = None,
+        yes: bool = False,
+        confirm: str | None = None,
+    ) -> None:
+        self.verdict: Verdict = verdict
+        self.approval_id, self.reason, self.key = approval_id, reason, id
+        self.dry_run, self.output, self.database = dry_run, output, database
+        self.executors, self.yes, self.confirm = executors, yes, confirm
+        self.who = caller(acting, principals, tenant)
+
+    def run(self) -> Exit:
+        with snapshot(self.database) as still:
+            approval = found(still, self.who.tenant, self.approval_id)
+            governs = contract(still, approval)
+            runs = self.verdict == "grant" and approval.on_grant == "run"
+            if not self.dry_run and sys.stdin.isatty():
+                _tell(facts(still, approval))
+        reason = self.reason or _asked_reason(self.verdict)
+        if self.verdict == "grant" and not self.dry_run:
+            risky = governs is None or governs.risk == "high"
+            (self._confirm_high if risky else self._confirm)(approval.entity)
+        with repeated("--key", self.key, "review", quiet=self.dry_run) as key:
+            answer = self._rehearse(reason, key) if self.dry_run else self._answer(reason, key, runs=runs)
+        return self._shown(answer)
+
+    def _confirm_high(self, entity: str) -> None:
+        """High risk: the entity is named once more, so that it is not the next one in a row of yeses."""
+        said = self.confirm
+        if said is None and self.yes:
+            raise click.UsageError(f"--yes is not enough for an action of high risk: give --confirm {entity}")
+        if said is None and sys.stdin.isatty():
+            said = click.prompt(f"type {entity} to grant", err=True)
+        if said is None:
+            raise click.UsageError(f"the action is of high risk: name its entity with --confirm {entity}")
+        if said != entity:
+            raise click.UsageError(f"--confirm says `{visible(said)}`, and the call is about `{entity}`")
+
+    def _confirm(self, entity: str) -> None:
+        if self.yes or self.confirm == entity:
+            return
+        if not sys.stdin.isatty():
+            raise click.UsageError("say --yes to grant it without being asked")
+        click.confirm("grant it?", abort=True, err=True)
+
+    def _answer(self, reason: str, key: str, *, runs: bool) -> Reviewed:
+        executors = registry(self.executors) if runs and self.executors is not None else None
+        with writing(self.database, executors) as runtime:
+            review = runtime.grant if self.verdict == "grant" else runtime.deny
+            return review(self.who, self.approval_id, reason, key=key).result()
+
+    def _rehearse(self, reason: str, key: str) -> Reviewed:
+        with snapshot(self.database) as still:
+            names = registry(self.executors) if self.executors is not None and self.executors.is_file() else ()
+            rehearsal = Rehearsal(still, names)
+            command = rehearsal.edge.review(self.who, self.approval_id, self.verdict, reason, key)
+            answer: Reviewed = rehearsal.take(command).answer
+            return answer
+
+    def _shown(self, answer: Reviewed) -> Exit:
+        told = fields(answer, dry_run=self.dry_run, without=("decision",))
+        told["outcome"] = None if answer.decision is None else answer.decision.outcome
+        told["message"] = None if answer.decision is None else answer.decision.message
+        ended = None if self.dry_run else self._ended(answer)
+        told["operation_status"] = None if ended is None else ended.status
+        print_fields(self.output, told)
+        if answer.status == "granted" and answer.decision is None and not self.dry_run:
+            click.echo(f"  next   the caller repeats the call with --approval {answer.id}", err=True)
+        if answer.decision is not None and answer.decision.outcome != "allowed":
+            return exit_of(answer.decision)
+        return _ENDED.get(ended.status, Exit.FAILED) if ended is not None else Exit.DONE
+
+    def _ended(self, answer: Reviewed) -> Clearance | None:
+        """How the operation of `on_grant: run` ended: closing the runtime waited for it."""
+        if answer.operation_id is None:
+            return None
+        store = open_database(self.database)
+        try:
+            return store.row(Clearance, self.who.tenant, answer.operation_id)
+        finally:
+            store.close()
+
+
+_ENDED = {"succeeded": Exit.DONE, "unknown": Exit.UNKNOWN, "open": Exit.UNKNOWN}
+
+
+def _asked_reason(verdict: Verdict) -> str:
+    if not sys.stdin.isatty():
+        raise click.UsageError("a review gives its reason: --reason TEXT")
+    reason: str = click.prompt(f"reason to {verdict}", err=True)
+    return reason
+
+
+def _tell(told: dict[str, Any]) -> None:
+    """The facts, on stderr: stdout is for the answer."""
+    for name, value in told.items():
+        if value is not None:
+            click.echo(f"  {name:<24}{visible(value)}", err=True)

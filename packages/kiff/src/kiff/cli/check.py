@@ -1,0 +1,174 @@
+"""`kiff check`: everything that is wrong with a domain and its executors, read and never run."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import click
+from msgspec import Struct, to_builtins
+
+from kiff.cli.domain_file import domain_argument, read_text
+from kiff.cli.executors_file import Stubs, stubs
+from kiff.cli.exits import Exit
+from kiff.cli.output import SCHEMA, output_option, painted, print_json, print_rows
+from kiff.cli.safe_text import visible, width
+from kiff.cli.settings import settings, variable
+from kiff.domain import Domain, Issue, check
+from kiff.errors import InvalidInput
+
+COLUMNS = ("file", "line", "level", "code", "path", "message", "fix")
+Level = Literal["error", "unfinished", "warning"]
+LEVELS: dict[str, Level] = {"error": "error", "activation": "unfinished", "warning": "warning"}
+"""The levels of an issue, as people read them."""
+
+PLURAL: dict[Level, str] = {"error": "errors", "unfinished": "unfinished", "warning": "warnings"}
+"""Worst first."""
+
+_COLOURS = {"error": "wrong", "unfinished": "held", "warning": "held"}
+
+
+class Found(Struct, frozen=True):
+    """One finding, in the file where it is to be mended."""
+
+    file: str
+    line: int
+    level: Level
+    code: str
+    path: str
+    message: str
+    fix: str
+
+
+@click.command("check")
+@domain_argument
+@click.option(
+    "--executors",
+    type=click.Path(path_type=Path),
+    show_default="actions.py beside FILE, if it is there",
+    help=f"The Python file with EXECUTORS. It is read, never run.  [env var: {variable('executors')}]",
+)
+@click.option("--strict", is_flag=True, help="End with 1 on warnings, too.")
+@output_option
+def command(file: Path, executors: Path | None, strict: bool, output: str) -> Exit:
+    """Say everything that is wrong with a domain, and how to mend it.
+
+    FILE is a kiff.yaml, or a folder with one. An `error` keeps it from being loaded, `unfinished` from governing or
+    from running; a `warning` is probably not meant. Ends with 1 when there is an error or something unfinished.
+    """
+    file = file / "kiff.yaml" if file.is_dir() else file
+    text = read_text(file)
+    source = _source(executors, file)
+    domain, issues = check(text, executors=source.names)
+    found = [_of_domain(issue, file) for issue in issues]
+    found += sorted(_of_executors(source, domain), key=lambda each: each.line)
+    counted = Counter(each.level for each in found)
+    failed = bool(counted["error"] or counted["unfinished"] or (strict and found))
+    _print(output, file, domain, found, ok=not failed)
+    for line in (*_unread(source, domain), _summary(counted, domain, ready=not failed)):
+        click.echo(visible(line), err=True)
+    return Exit.FAILED if failed else Exit.DONE
+
+
+class Source(Struct, frozen=True):
+    """The executors file, as far as it can be read.
+
+    Args:
+        stubs: None when there is no such file, or it cannot be read.
+    """
+
+    path: Path
+    stubs: Stubs | None = None
+    problem: InvalidInput | None = None
+
+    @property
+    def names(self) -> list[str] | None:
+        """The executors there are; None when that cannot be told."""
+        return [each.name for each in self.stubs.executors] if self.stubs and self.stubs.is_literal else None
+
+
+def _source(given: Path | None, file: Path) -> Source:
+    path = given or _usual(file)
+    if given is None and not path.is_file():
+        return Source(path)
+    try:
+        return Source(path, stubs(path))
+    except InvalidInput as error:
+        if not path.is_file():
+            raise
+        return Source(path, problem=error)
+
+
+def _usual(file: Path) -> Path:
+    """The settings' executors, or, for a kiff.yaml of another folder, the file of that name beside it."""
+    said = settings()
+    return said.executors if file == said.domain else file.parent / said.executors.name
+
+
+def _of_domain(issue: Issue, file: Path) -> Found:
+    return Found(str(file), issue.line, LEVELS[issue.level], issue.code, issue.path, issue.message, issue.fix)
+
+
+def _of_executors(source: Source, domain: Domain | None) -> Iterator[Found]:
+    """What is wrong in the executors file."""
+    file = str(source.path)
+    if source.problem is not None:
+        line, hint = source.problem.detail.get("line"), source.problem.detail.get("hint")
+        yield Found(file, line or 1, "error", "executors_unusable", "", source.problem.message, hint or "")
+    used = {contract.executor_name for contract in domain.actions.values()} if domain and source.names else None
+    for each in source.stubs.executors if source.stubs else ():
+        path = f"EXECUTORS[{each.name}]"
+        if each.unfinished:
+            message = f"`{each.name}` is not written yet: `{each.function}` raises Unfinished"
+            yield Found(file, each.line, "unfinished", "executor_unfinished", path, message, _WRITE)
+        if used is not None and each.name not in used:
+            message = f"no action of the domain names `{each.name}`"
+            yield Found(file, each.line, "warning", "executor_unused", path, message, _UNUSED)
+
+
+_WRITE = "write what it does, and take the `raise` out"
+_UNUSED = "remove it, or name it as the `executor` of an action"
+
+
+def _print(output: str, file: Path, domain: Domain | None, found: list[Found], *, ok: bool) -> None:
+    rows = [to_builtins(each) for each in found]
+    if output == "json":
+        head = {"kiff": SCHEMA, "file": str(file), "domain": domain.version if domain else None, "ok": ok}
+        counted = {plural: sum(each.level == level for each in found) for level, plural in PLURAL.items()}
+        print_json({**head, **counted, "findings": rows})
+    elif output == "text" or (output == "auto" and sys.stdout.isatty()):
+        _show(found)
+    else:
+        print_rows(output, "findings", COLUMNS, rows)
+
+
+def _show(found: list[Found]) -> None:
+    """Where, how bad and what, aligned; below it why, and how to mend it."""
+    places = [visible(f"{each.file}:{each.line}") for each in found]
+    columns = max(map(width, places), default=0)
+    codes = max((len(each.code) for each in found), default=0)
+    for each, place in zip(found, places, strict=True):
+        level = painted(f"{each.level:<10}", _COLOURS[each.level])
+        print(f"{place}{' ' * (columns - width(place))}  {level}  {each.code:<{codes}}  {visible(each.path)}".rstrip())
+        print(f"    {visible(each.message)}")
+        if each.fix:
+            print(f"    {painted('fix', 'head')}  {visible(each.fix)}")
+
+
+def _unread(source: Source, domain: Domain | None) -> Iterator[str]:
+    """What was not looked at, and why."""
+    if source.stubs is not None and not source.stubs.is_literal:
+        yield f"`{source.path}`: EXECUTORS is not one dict that is written out, so its names were not compared"
+    named = domain is not None and any(contract.executor_name for contract in domain.actions.values())
+    if source.stubs is None and source.problem is None and named:
+        yield f"there is no `{source.path}`, so the executors were not looked at"
+
+
+def _summary(counted: Counter[Level], domain: Domain | None, *, ready: bool) -> str:
+    """`2 errors, 1 unfinished, 3 warnings`."""
+    said = [f"{counted[level]} {level if counted[level] == 1 else plural}" for level, plural in PLURAL.items()]
+    text = ", ".join(each for each in said if not each.startswith("0 ")) or "no findings"
+    return f"{text}: {domain.version} is ready" if ready and domain else text

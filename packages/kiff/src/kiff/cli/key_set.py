@@ -1,0 +1,43 @@
+"""What a verification trusts: keys and a saved head, from the caller or from beside the caller's database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kiff.embedded import key_path
+from kiff.errors import InvalidInput
+from kiff.ledger import Checkpoint, Problem, PublicKeys, open_checkpoint, parse_jwks
+from kiff.stores.keyfile import public_path
+
+
+def read_keys(jwks: Path | None) -> PublicKeys:
+    """The key set in a file; an empty one when there is none."""
+    return PublicKeys() if jwks is None else parse_jwks(read(jwks))
+
+
+def keys_of(database: Path, jwks: Path | None) -> PublicKeys:
+    """The key set that was given, else the one beside the database; says so when there is neither."""
+    beside = public_path(key_path(database))
+    keys = read_keys(jwks or (beside if beside.is_file() else None))
+    if not keys:
+        click.echo(f"no key set at {beside}: signatures are not checked; give it with --jwks FILE", err=True)
+    return keys
+
+
+def saved_head(heads: tuple[Path, ...], keys: PublicKeys) -> tuple[Checkpoint | None, tuple[Problem, ...]]:
+    """The head that the caller kept outside, opened; or why it cannot be."""
+    if not heads:
+        return None, ()
+    opened = open_checkpoint(read(heads[0]), keys)
+    if isinstance(opened, Problem):
+        return None, (Problem("saved head", opened.field, opened.message, opened.undecidable),)
+    return opened.checkpoint, ()
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"`{path}` cannot be read: {error.strerror}", field=str(path)) from error

@@ -1,0 +1,105 @@
+"""Where things are: the flag, else the KIFF_* variable, else ./kiff.toml, else the user's kiff.toml, else the default.
+
+The environment and the settings files are read here, once a run, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+from kiff.errors import InvalidInput
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FILE = "kiff.toml"
+
+
+class Settings(NamedTuple):
+    """What a command takes when no flag says otherwise.
+
+    Args:
+        db: the database file.
+        domain: the kiff.yaml.
+        principals: who may act (`--as`).
+        executors: the Python file that holds EXECUTORS.
+        tenant: whose log.
+    """
+
+    db: Path = Path("kiff.db")
+    domain: Path = Path("kiff.yaml")
+    principals: Path = Path("principals.toml")
+    executors: Path = Path("actions.py")
+    tenant: str = "default"
+
+
+PATHS = frozenset(Settings._fields) - {"tenant"}
+
+
+def variable(name: str) -> str:
+    """`db` is KIFF_DB."""
+    return f"KIFF_{name.upper()}"
+
+
+def setting_option(name: str, help: str, *, to: str | None = None) -> Callable[[F], F]:
+    """Adds the flag of one setting.
+
+    Args:
+        to: what the command's function calls it, when not by the setting's name.
+    """
+    return click.option(
+        f"--{name}",
+        to or name,
+        type=click.Path(path_type=Path) if name in PATHS else str,
+        default=lambda: getattr(settings(), name),
+        show_default=str(Settings._field_defaults[name]),
+        help=f"{help}  [env var: {variable(name)}]",
+    )
+
+
+def settings() -> Settings:
+    """The settings of this run.
+
+    Raises:
+        InvalidInput: a settings file cannot be read, or says something that is no setting.
+    """
+    root = click.get_current_context().find_root()
+    if root.obj is None:
+        root.obj = _found(os.environ)
+    found: Settings = root.obj
+    return found
+
+
+def _found(environment: Mapping[str, str]) -> Settings:
+    config = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    said = _read(config / "kiff" / FILE) | _read(Path(FILE))
+    for name in Settings._fields:
+        if value := environment.get(variable(name)):
+            said[name] = Path(value) if name in PATHS else value
+    return Settings(**said)  # type: ignore[arg-type]  # _read gives each setting its type
+
+
+def _read(file: Path) -> dict[str, Path | str]:
+    """What one file says; paths are meant from its folder."""
+    try:
+        text = file.read_bytes().decode()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"`{file}` cannot be read: {error}", field=str(file)) from error
+    import tomllib
+
+    try:
+        said = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"`{file}` is not TOML: {error}", field=str(file)) from error
+    for name, value in said.items():
+        if name not in Settings._fields:
+            raise InvalidInput(f"`{file}`: `{name}` is no setting; there are {', '.join(Settings._fields)}", field=name)
+        if not isinstance(value, str) or not value:
+            raise InvalidInput(f"`{file}`: `{name}` must be a text", field=name)
+    return {name: file.parent / value if name in PATHS else value for name, value in said.items()}

@@ -1,0 +1,65 @@
+"""A document and where it is wrong: what the questions of `soundness` may rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from kiff.domain.document import Json, starts
+from kiff.domain.issue import Finding, Path
+from kiff.domain.machine import Transitions, reachable
+from kiff.domain.structure import written_actions, written_transitions
+
+Place = tuple[str | int | None, ...]
+"""A path, where None stands for every item of a list."""
+
+MACHINE: tuple[Place, ...] = (("states",), ("transitions", None, "from"), ("transitions", None, "to"))
+
+
+class Parts:
+    """A document of the right shape, what is wrong with it, and what follows for an entity.
+
+    Args:
+        findings: of `shape` and `structure`. A name given twice is no reason not to ask.
+        executors: the names that are registered; None when nobody asks about them.
+
+    Attributes:
+        transitions: as in `Domain`; empty while something about them, or about the states, is wrong or not there.
+        reached: the states an entity can get to; empty while that cannot be told.
+        roles: role -> permissions; empty while something about them is wrong.
+    """
+
+    def __init__(self, document: Json, findings: Iterable[Finding], executors: Collection[str] | None) -> None:
+        self.document = document
+        wrong = {f.path for f in findings if f.level == "error" and f.code != "duplicate_name"}
+        self._wrong: set[Place] = wrong | {_anywhere(path) for path in wrong}
+        self._around = {path[:size] for path in self._wrong for size in range(len(path) + 1)}
+        self.executors = executors
+        self.states: list[str] = document.get("states", [])
+        self.events: list[str] = document.get("events", [])
+        self.transitions = _table(document) if self.states and self.are_sound(*MACHINE) else {}
+        self.reached = reachable(self.transitions)
+        roles = document.get("permissions", {}).get("roles", {})
+        self.roles: dict[str, frozenset[str]] = {}
+        if self.are_sound(("permissions",)):
+            self.roles = {role: frozenset(held) for role, held in roles.items()}
+
+    def are_sound(self, *places: Place) -> bool:
+        """Whether nothing is wrong in these places, inside of them or around them."""
+        return not any(
+            place in self._around or any(place[:size] in self._wrong for size in range(len(place))) for place in places
+        )
+
+    def actions(self, *keys: str) -> Iterator[tuple[Path, Json]]:
+        """The actions in which nothing is wrong with `keys`, nor with their name."""
+        for path, action in written_actions(self.document):
+            if self.are_sound(*((*path, key) for key in ("name", *keys))):
+                yield path, action
+
+
+def _anywhere(path: Path) -> Place:
+    return tuple(None if isinstance(step, int) else step for step in path)
+
+
+def _table(document: Json) -> Transitions:
+    rows = ((start, t["on"], t.get("to", start)) for _, t in written_transitions(document) for start in starts(t))
+    return {(start, event): end for start, event, end in rows if end is not None}
