@@ -152,6 +152,11 @@ STRUCTURE = [
     ),
     ("actions: [{name: A, parameters: {kiff_x: {}}}]", (1, "reserved_parameter", "actions[0].parameters.kiff_x")),
     ("actions: [{name: A, timeout: 367d}]", (1, "too_long", "actions[0].timeout")),
+    (
+        f"actions: [{{name: A, required_permissions: [{'a' * 60}]}}]",
+        (1, "too_long", "actions[0].required_permissions"),
+    ),
+    ("entity: Or.der", (1, "malformed", "entity")),
     ("actions: [{name: A, approval_policy: {expires: 0s}}]", (1, "malformed", "actions[0].approval_policy.expires")),
     ("actions: [{name: A, timeout: 1.5h}]", (1, "malformed", "actions[0].timeout")),
     ("actions: [{name: 9A}]", (1, "malformed", "actions[0].name")),

@@ -313,10 +313,15 @@ def test_what_is_allowed_runs_and_what_is_not_is_blocked(project: Path, provider
     assert "nothing happened without its receipt" in done.out
 
 
-def test_money_waits_for_a_person_whatever_the_model_wants(project: Path, provider: Provider) -> None:
-    done = with_model(project, provider, saying(provider.call("ISSUE_CREDIT", {"amount": 400, "reason": "why not"})))
-    assert (done.code, effects(project)) == (0, [("tkt_002", "ISSUE_CREDIT")])
+@pytest.mark.parametrize(("amount", "credited"), [(40.0, [("tkt_002", "ISSUE_CREDIT")]), (400, [])])
+def test_money_waits_for_a_person_who_looks_at_the_ticket(
+    project: Path, provider: Provider, amount: float, credited: list[tuple[str, str]]
+) -> None:
+    done = with_model(project, provider, saying(provider.call("ISSUE_CREDIT", {"amount": amount, "reason": "so"})))
+    assert done.code == 0
     assert done.out.count("a person is asked") == 3
+    book = project / ".demo" / "outside.jsonl"
+    assert (effects(project) if book.exists() else []) == credited
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ _FORMATS = {"text": plain, "dot": dot, "svg": svg}
     "--format",
     "drawn_as",
     type=click.Choice(list(_FORMATS)),
-    help="[default: what the name given with --to ends with, else text]",
+    help="How to draw it.  [default: what the name given with --to ends with, else text]",
 )
 @click.option("--to", type=click.Path(dir_okay=False, path_type=Path), help="The file to draw into, instead of stdout.")
 def command(file: Path, drawn_as: str | None, to: Path | None) -> None:

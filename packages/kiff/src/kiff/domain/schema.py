@@ -199,7 +199,7 @@ SCHEMA: dict[str, Any] = {
         "domain": _ref("slug") | {"description": "The name of the domain, e.g. refund-ops."},
         "version": _ref("name") | {"description": "e.g. v2; absent means a name made from the content."},
         "description": {"title": "Description", "description": "For people.", "type": "string"},
-        "entity": _ref("name") | {"description": "The type of thing that is governed, e.g. Order."},
+        "entity": _ref("entity_type") | {"description": "The type of thing that is governed, e.g. Order."},
         "events": _names("Everything that can happen to the entity."),
         "states": _names("Everything the entity can be."),
         "final": _names("States where stopping is intended."),
@@ -256,6 +256,11 @@ SCHEMA: dict[str, Any] = {
             "name",
             "a letter, then up to 63 letters, digits, dots, hyphens or underscores",
             "^[A-Za-z][A-Za-z0-9_.-]{0,63}$",
+        ),
+        "entity_type": _text(
+            "entity type",
+            "a letter, then up to 63 letters, digits, hyphens or underscores",
+            "^[A-Za-z][A-Za-z0-9_-]{0,63}$",
         ),
         "slug": _text(
             "domain name",

@@ -14,6 +14,7 @@ from kiff.domain.issue import Finding, Path, did_you_mean, shown
 from kiff.domain.schema_problems import schema_problems
 
 MAX_SECONDS = 366 * 86_400
+MAX_NAME = 64
 
 Question = Callable[[Json], Iterator[Finding]]
 Use = tuple[Path, str]
@@ -169,6 +170,16 @@ def long_durations(document: Json) -> Iterator[Finding]:
                 yield Finding(where, "too_long", f"expected at most 366d, found {shown(duration)}")
 
 
+def long_reviewer_permissions(document: Json) -> Iterator[Finding]:
+    """Is what a reviewer must hold a name that a role can hold? By default it is made from a proposer's permission."""
+    for path, action in written_actions(document):
+        for permission in contract_of({"name": ""} | action).reviewer_permissions:
+            if len(permission) > MAX_NAME:
+                message = f"reviewers would need {shown(permission)}, which is longer than a permission may be"
+                fix = "shorten the permission, or set `approval_policy.permissions`"
+                yield Finding((*path, "required_permissions"), "too_long", message, fix)
+
+
 def missing_parts(document: Json) -> Iterator[Finding]:
     """Is there everything a governed entity needs?"""
     for key, example in _PARTS.items():
@@ -246,6 +257,7 @@ ERRORS: tuple[Question, ...] = (
     ambiguous_transitions,
     parameter_schemas,
     long_durations,
+    long_reviewer_permissions,
 )
 ACTIVATION: tuple[Question, ...] = (missing_parts, no_beginning, unfinished_actions, unheld_permissions)
 

@@ -108,20 +108,19 @@ class Stage:
             self.screen.fact("skipped", f"{why}; the ticket waits for a person")
             return
         work(self.direct, ticket, call)
-        ending = self._governed(ticket, promise, call)
+        ending = self._governed(ticket, call)
         self.allowed |= {ending.last["result"]["operation_id"]} if "result" in ending.last else set()
         self._show(number, title, ticket, call, ending)
         if self.promises:
             self._compare(ticket, promise, call, ending)
 
-    def _governed(self, ticket: Ticket, promise: Promise, call: Call) -> Ending:
+    def _governed(self, ticket: Ticket, call: Call) -> Ending:
         """With KIFF. A held call goes to a person, and if they say yes the agent asks again."""
         ending = Ending()
         ending.heard(work(self.governed, ticket, call))
         approval = ending.last.get("approval_id")
         if ending.outcomes == ["approval_required"] and approval is not None:
-            verb = "grant" if promise.reviewer else "deny"
-            reason = "the charge is there twice" if promise.reviewer else "nothing in the ticket speaks for it"
+            verb, reason = _looked_at(ticket, call)
             body = {"actor": {"id": "team-lead", "type": "human"}, "reason": reason}
             status, said = self.post(f"/v1/approvals/{approval}/{verb}", self.keys["team-lead"], body)
             if status == 200 and verb == "grant":
@@ -164,6 +163,14 @@ class Stage:
         more = sum(_more(self.ungoverned, self.world, ticket) for ticket in ids)
         self.screen.fact("without", f"{counted(without)}, {more} that nobody allowed; nothing says who, or why")
         self.screen.fact("with", f"{counted(len(effects))}, {f'{bare} without' if bare else 'each with its'} receipt")
+
+
+def _looked_at(ticket: Ticket, call: Call) -> tuple[str, str]:
+    """The person: yes to the amount that the customer wrote, no to any other."""
+    amount = call.parameters.get("amount")
+    if isinstance(amount, int | float) and f"${amount:g} " in ticket.text:
+        return "grant", "the charge is there twice"
+    return "deny", "the customer did not ask for that"
 
 
 def counted(effects: int) -> str:
