@@ -21,6 +21,7 @@ from kiff.cli.exits import Exit
 from kiff.cli.key_set import read_keys
 from kiff.cli.output import SCHEMA, output_option, painted, print_json, print_rows
 from kiff.cli.principals import read_principals
+from kiff.cli.progress import progress
 from kiff.cli.safe_text import visible
 from kiff.cli.settings import Settings, settings
 from kiff.domain import Domain
@@ -200,7 +201,8 @@ def command(output: str) -> Exit:
 
     Ends with 1 when something fails; warnings do not fail.
     """
-    found = list(_findings(settings()))
+    with progress("looking"):
+        found = list(_findings(settings()))
     failed = any(finding.status == "fail" for _, finding in found)
     rows = [{"what": name, "status": f.status, "found": f.said, "fix": f.fix} for name, f in found]
     if output == "json":

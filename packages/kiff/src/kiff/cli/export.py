@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,7 @@ import orjson
 from kiff.analysis.export import export_lines
 from kiff.analysis.history import pages
 from kiff.cli.database import database_option, snapshot
+from kiff.cli.progress import progress
 from kiff.cli.safe_text import visible
 from kiff.cli.summary import summary
 from kiff.errors import NotFound
@@ -44,7 +45,8 @@ def command(entity: str | None, form: str, target: Path | None, database: Path, 
         if ref is not None and not still.records(tenant, entity=ref, limit=1):
             raise NotFound(f"nothing is recorded about `{entity}`", entity=entity, tenant=tenant)
         lines = export_lines(still, tenant, entity=ref) if form == "jsonl" else _csv(still, tenant, ref)
-        count = _written(lines, target)
+        with nullcontext() if target is None else progress(f"exporting to {visible(target)}"):
+            count = _written(lines, target)
         left = _after_the_head(still, tenant) if form == "jsonl" else 0
     said = f"{count - 1} records" + ("" if target is None else f" in {target}")
     click.echo(said + (f"; {left} more are not under a signed head yet" if left else ""), err=True)

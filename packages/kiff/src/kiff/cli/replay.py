@@ -11,23 +11,24 @@ from kiff.analysis import replay_store
 from kiff.cli.database import database_argument, open_database
 from kiff.cli.exits import Exit
 from kiff.cli.output import output_option
+from kiff.cli.progress import progress
+from kiff.cli.safe_text import visible
 from kiff.cli.verdict import print_verdict
 
 
 @click.command("replay")
 @database_argument
 @output_option
-@click.pass_context
-def command(context: click.Context, database: Path, output: str) -> None:
+def command(database: Path, output: str) -> Exit:
     """Fold every event in DATABASE again and decide every decision again, and compare with what is kept.
 
     Ends with 20 when anything comes out differently.
     """
-    with closing(open_database(database)) as store:
+    with closing(open_database(database)) as store, progress(f"replaying {visible(database)}"):
         replayed = replay_store(store)
     counts = {"entities": replayed.entities, "events": replayed.events, "decisions": replayed.decisions}
     status = "valid" if replayed.match else "invalid"
     detail = "the rows are what the events lead to, and history decides as it did"
     rung = {"name": "REPLAYED", "ok": replayed.match, "detail": detail if replayed.match else "differs, see below"}
     print_verdict(output, "replay", str(database), status, [rung], replayed.problems, counts)
-    context.exit(Exit.DONE if replayed.match else Exit.INVALID)
+    return Exit.DONE if replayed.match else Exit.INVALID

@@ -29,9 +29,7 @@ COLUMNS = ("seq", "time", "kind", "actor", "summary")
 @click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only this kind; may be repeated.")
 @output_option
 @database_option
-@click.pass_context
 def command(
-    context: click.Context,
     entity: str,
     after: int,
     limit: int,
@@ -39,7 +37,7 @@ def command(
     output: str,
     database: Path,
     tenant: str,
-) -> None:
+) -> Exit:
     """What happened to ENTITY (`order:ord_001`), oldest first.
 
     Ends with 20 when its events, folded again, do not lead to the state that is kept.
@@ -56,7 +54,7 @@ def command(
             click.echo(f"more: --after {shown[-1]['seq']}", err=True)
         rebuilt = reading.rebuild(entity, tenant=tenant)
     click.echo(_compared(rebuilt), err=True)
-    context.exit(Exit.DONE if rebuilt.match else Exit.INVALID)
+    return Exit.DONE if rebuilt.match else Exit.INVALID
 
 
 def _found(reading: Reading, entity: str, tenant: str, after: int, kinds: tuple[str, ...]) -> Iterator[dict[str, Any]]:

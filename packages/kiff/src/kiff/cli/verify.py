@@ -15,7 +15,9 @@ from kiff.cli.database import database_argument, open_database
 from kiff.cli.exits import BY_STATUS, Exit
 from kiff.cli.key_set import keys_of, read, read_keys, saved_head
 from kiff.cli.output import output_option
+from kiff.cli.progress import progress
 from kiff.cli.rungs import log_rungs, store_rungs
+from kiff.cli.safe_text import visible
 from kiff.cli.verdict import print_verdict
 from kiff.errors import InvalidJson, NotFound
 from kiff.ledger import (
@@ -66,7 +68,7 @@ def command(database: Path, jwks: Path | None, heads: Files, log_only: bool, out
 
 def _database(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
     keys = keys_of(path, jwks)
-    with closing(open_database(path)) as store:
+    with closing(open_database(path)) as store, progress(f"verifying {visible(path)}"):
         verdict = verify_store(store, keys, [read(head) for head in heads])
         replayed = replay_store(store)
     named = {problem.where for problem in verdict.problems}
@@ -87,7 +89,7 @@ def _database(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
 
 def _log(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
     keys = keys_of(path, jwks)
-    with closing(open_database(path)) as store:
+    with closing(open_database(path)) as store, progress(f"verifying the log of {visible(path)}"):
         verdict = verify_leaves(store, keys, [read(head) for head in heads])
     counts = {"tenants": verdict.tenants, "records": verdict.records, "signed_heads": verdict.checkpoints}
     counts["records_after_the_last_signed_head"] = sum(verdict.unsigned_tail.values())
@@ -102,7 +104,8 @@ def _evidence(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
     if not keys:
         click.echo("give the issuer's key set with --jwks FILE; they publish it as /.well-known/jwks.json", err=True)
     saved, unread = saved_head(heads, keys)
-    what, verdict = _checked(path, keys, saved)
+    with progress(f"verifying {visible(path)}"):
+        what, verdict = _checked(path, keys, saved)
     problems = verdict.problems + unread
     status = status_of(problems)
     rungs = [to_builtins(rung) for rung in verdict.rungs]
