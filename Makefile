@@ -21,7 +21,7 @@ help:
 	@echo 'make check   lint, types and the fast tests, under a minute'
 	@echo 'make lint    ruff and mypy --strict'
 	@echo 'make format  let ruff rewrite what it can'
-	@echo 'make bench   ratios beside the floors of this machine'
+	@echo 'make bench   ratios beside the floors of this machine and other packages, about six minutes'
 	@echo 'make soak    load, faults and the fuzz tests at large sizes'
 	@echo 'make pins    resolve requirements/*.txt again'
 	@echo 'make clean   remove .venv, caches and what the demo left'
@@ -55,6 +55,7 @@ pins: .venv/.stamp
 	$(BIN)/python $(COMPILE) requirements/setup.in -o requirements/setup.txt
 	$(BIN)/python $(COMPILE) -c requirements/setup.txt packages/kiff/pyproject.toml requirements/setup.in requirements/dev.in -o requirements/dev.txt
 	$(BIN)/python $(COMPILE) -c requirements/dev.txt packages/kiff/pyproject.toml -o requirements/runtime.txt
+	$(BIN)/python $(COMPILE) requirements/bench.in -o requirements/bench.txt
 
 clean:
 	@rm -rf .venv .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache

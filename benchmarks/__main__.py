@@ -11,7 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import durable, floors, kernel
+from benchmarks import at_size, durable, floors, kernel
+from benchmarks.lines import ratio
+from benchmarks.peers import compare
 from benchmarks.subject import CopiesInLane, Prepared
 from kiff.stores.sqlite import SqliteStore
 
@@ -19,8 +21,13 @@ from kiff.stores.sqlite import SqliteStore
 def main() -> None:
     quick = "--quick" in sys.argv[1:]
     rounds, count = (1, 500) if quick else (5, 3000)
-    with tempfile.TemporaryDirectory() as folder:
-        _measure(Prepared(Path(folder), count * 3), rounds, count)
+    records, few = (40_000, 500) if quick else (1_000_000, 1000)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepared = Prepared(folder, count * 3)
+        _measure(prepared, rounds, count)
+        compare.measure(prepared, folder, rounds, count)
+        at_size.measure(folder, records, rounds, few)
 
 
 def _measure(prepared: Prepared, rounds: int, count: int) -> None:
@@ -32,8 +39,8 @@ def _measure(prepared: Prepared, rounds: int, count: int) -> None:
     commits = floors.commits_of_executes(prepared, count)
     rows = sum(len(bound) for pair in commits for statements in pair for _, bound in statements) / len(commits)
     print(f"floor    rows of one execute, in two commits          {rows:9.1f} (and the head, twice)")
-    _ratio("pure step, allowed, over one signature", step / sign, "at most 0.40", f"{step:.1f} us")
-    _ratio("decode + step + records + leaves, over one signature", whole / sign, "at most 1.20", f"{whole:.1f} us")
+    ratio("pure step, allowed, over one signature", step / sign, "at most 0.40", f"{step:.1f} us")
+    ratio("decode + step + records + leaves, over one signature", whole / sign, "at most 1.20", f"{whole:.1f} us")
 
     bare, each, batch = durable.in_turn(
         rounds,
@@ -42,15 +49,15 @@ def _measure(prepared: Prepared, rounds: int, count: int) -> None:
         lambda: durable.executes(prepared, count, 64, receipts="batch"),
     )
     print(f"floor    raw group commit of the same rows, 64 callers {count / bare:8.0f} /s")
-    _ratio("durable executes, 64 callers, each receipt signed", bare / each, "at least 0.40", f"{count / each:.0f} /s")
-    _ratio("durable executes, 64 callers, signed per batch", bare / batch, "at least 0.70", f"{count / batch:.0f} /s")
+    ratio("durable executes, 64 callers, each receipt signed", bare / each, "at least 0.40", f"{count / each:.0f} /s")
+    ratio("durable executes, 64 callers, signed per batch", bare / batch, "at least 0.70", f"{count / batch:.0f} /s")
 
     few = commits[: count // 4]
     alone, lone = durable.in_turn(
         rounds, lambda: durable.raw_alone(prepared, few), lambda: durable.executes(prepared, len(few), 1)
     )
     print(f"floor    the same two commits, bare, one caller       {len(few) / alone:9.0f} /s")
-    _ratio("durable executes, one caller", alone / lone, "at least 0.60", f"{len(few) / lone:.0f} /s")
+    ratio("durable executes, one caller", alone / lone, "at least 0.60", f"{len(few) / lone:.0f} /s")
 
     slow = count // 3
     grouped, single = durable.in_turn(
@@ -59,24 +66,20 @@ def _measure(prepared: Prepared, rounds: int, count: int) -> None:
         lambda: durable.one_commit_each(prepared, slow // 5, 64),
     )
     gain = (slow / grouped) / (slow // 5 / single)
-    _ratio("with 4 ms more per flush, over one commit per command", gain, "at least 15", f"{slow / grouped:.0f} /s")
+    ratio("with 4 ms more per flush, over one commit per command", gain, "at least 15", f"{slow / grouped:.0f} /s")
 
     hot, spread = durable.in_turn(
         rounds,
         lambda: durable.decisions(prepared, count, 64, entities=1),
         lambda: durable.decisions(prepared, count, 64, entities=1000),
     )
-    _ratio("decisions on one hot entity, over spread ones", spread / hot, "at least 0.80", f"{count / hot:.0f} /s")
+    ratio("decisions on one hot entity, over spread ones", spread / hot, "at least 0.80", f"{count / hot:.0f} /s")
 
     for label, store in (("copied back beside", SqliteStore), ("copied back in commits", CopiesInLane)):
         waits = durable.latencies(prepared, count * 3, 32, store=store)
         p50, p99, p999 = (waits[int(len(waits) * share)] for share in (0.5, 0.99, 0.999))
         figures = f"p50 {p50:.1f}, p99 {p99:.1f}, p99.9 {p999:.1f}, worst {waits[-1]:.1f}"
         print(f"figure   32 callers, ms, write-ahead log {label:23s} {figures}", flush=True)
-
-
-def _ratio(what: str, value: float, target: str, figure: str) -> None:
-    print(f"ratio    {what:53s} {value:6.2f}   {target:14s} ({figure})", flush=True)
 
 
 if __name__ == "__main__":

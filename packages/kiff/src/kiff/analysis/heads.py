@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -93,3 +93,24 @@ class Marks:
             self._findings.add(where, "origin", f"is of the log `{head.origin}`, not of `{self._head.log_id}`")
             return None
         return Mark(head, where)
+
+
+def saved_by_tenant(
+    notes: Iterable[bytes], keys: PublicKeys, heads: dict[str, LogHead], findings: Findings
+) -> dict[str, list[Checkpoint]]:
+    """The saved heads by the tenant whose log they are of."""
+    logs = {head.log_id: tenant for tenant, head in heads.items()}
+    found: dict[str, list[Checkpoint]] = {}
+    for number, note in enumerate(notes, 1):
+        where = f"saved head {number}"
+        opened = open_checkpoint(note, keys)
+        if isinstance(opened, Problem):
+            findings.add(where, opened.field, opened.message, undecidable=opened.undecidable)
+            continue
+        tenant = logs.get(opened.checkpoint.origin.rpartition("/log/")[2])
+        if tenant is None:
+            message = f"no log here is `{opened.checkpoint.origin}`: it is another database's, or that log is gone"
+            findings.add(where, "origin", message, undecidable=True)
+        else:
+            found.setdefault(tenant, []).append(opened.checkpoint)
+    return found

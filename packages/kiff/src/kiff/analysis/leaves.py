@@ -12,9 +12,8 @@ from contextlib import closing
 from msgspec import Struct
 
 from kiff.analysis.findings import MOST, Findings
-from kiff.analysis.heads import Mark, Marks
+from kiff.analysis.heads import Mark, Marks, saved_by_tenant
 from kiff.analysis.history import pages
-from kiff.analysis.verify import saved_by_tenant
 from kiff.errors import StoreCorrupt, StoreError
 from kiff.ledger import EMPTY, Checkpoint, Log, Problem, PublicKeys, extend, leaf_hash, root
 from kiff.ledger.verdict import Status, status_of

@@ -12,10 +12,11 @@ from contextlib import closing
 from msgspec import Struct
 
 from kiff.analysis.findings import Findings
+from kiff.analysis.heads import saved_by_tenant
 from kiff.analysis.log import LogCheck
 from kiff.analysis.rows import RowCheck
 from kiff.errors import StoreCorrupt, StoreError
-from kiff.ledger import Checkpoint, Problem, PublicKeys, open_checkpoint
+from kiff.ledger import Checkpoint, Problem, PublicKeys
 from kiff.ledger.verdict import Status, status_of
 from kiff.runtime.ports import Store
 from kiff.runtime.rows import LogHead
@@ -96,24 +97,3 @@ def _tenant(
     except StoreError as error:
         findings.add(f"tenant {tenant}", "", error.message, undecidable=True)
     return log
-
-
-def saved_by_tenant(
-    notes: Iterable[bytes], keys: PublicKeys, heads: dict[str, LogHead], findings: Findings
-) -> dict[str, list[Checkpoint]]:
-    """The saved heads by the tenant whose log they are of."""
-    logs = {head.log_id: tenant for tenant, head in heads.items()}
-    found: dict[str, list[Checkpoint]] = {}
-    for number, note in enumerate(notes, 1):
-        where = f"saved head {number}"
-        opened = open_checkpoint(note, keys)
-        if isinstance(opened, Problem):
-            findings.add(where, opened.field, opened.message, undecidable=opened.undecidable)
-            continue
-        tenant = logs.get(opened.checkpoint.origin.rpartition("/log/")[2])
-        if tenant is None:
-            message = f"no log here is `{opened.checkpoint.origin}`: it is another database's, or that log is gone"
-            findings.add(where, "origin", message, undecidable=True)
-        else:
-            found.setdefault(tenant, []).append(opened.checkpoint)
-    return found

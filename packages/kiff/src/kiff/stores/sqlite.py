@@ -103,6 +103,9 @@ _MOVE_HEAD = (
 )
 _NEW_HEAD = f"{_INSERT[LogHead]} ON CONFLICT DO NOTHING"
 
+_IN_DOUBT = " AND status IN ('open', 'unknown')"
+"""The words of the partial index: SQLite uses it only where they stand in the query."""
+
 COPY_BACK_BYTES = 4 << 20
 """After how many written bytes the write-ahead log is copied back, by its own thread."""
 ROW_BYTES = 1_024
@@ -261,12 +264,15 @@ class SqliteStore:
         return self._all(EntityState, sql, tenant, after, limit)
 
     def approvals(self, tenant: str, *, status: str | None = None, limit: int = 1000) -> list[ApprovalRequest]:
-        sql = f"{_SELECT[ApprovalRequest]} WHERE tenant = ?1 AND (?2 IS NULL OR status = ?2)"
-        return self._all(ApprovalRequest, f"{sql} ORDER BY opened_at, id LIMIT ?3", tenant, status, limit)
+        where, values = _of_status(status)
+        sql = f"{_SELECT[ApprovalRequest]} WHERE tenant = ? {where} ORDER BY opened_at, id LIMIT ?"
+        return self._all(ApprovalRequest, sql, tenant, *values, limit)
 
     def clearances(self, tenant: str, *, status: str | None = None, limit: int = 1000) -> list[Clearance]:
-        sql = f"{_SELECT[Clearance]} WHERE tenant = ?1 AND (?2 IS NULL OR status = ?2)"
-        return self._all(Clearance, f"{sql} ORDER BY cleared_at, id LIMIT ?3", tenant, status, limit)
+        where, values = _of_status(status)
+        where += _IN_DOUBT if status in ("open", "unknown") else ""
+        sql = f"{_SELECT[Clearance]} WHERE tenant = ? {where} ORDER BY cleared_at, id LIMIT ?"
+        return self._all(Clearance, sql, tenant, *values, limit)
 
     def snapshot(self) -> SqliteStore:
         """A read transaction on a connection of its own; for one thread."""
@@ -311,7 +317,7 @@ class SqliteStore:
         return [*clearances, *self._all(ApprovalRequest, f"{_SELECT[ApprovalRequest]} {clause}", now, limit)]
 
     def open_clearances(self, limit: int = 10_000) -> list[Clearance]:
-        sql = f"{_SELECT[Clearance]} WHERE status = 'open' ORDER BY tenant, cleared_at LIMIT ?"
+        sql = f"{_SELECT[Clearance]} WHERE status = 'open' {_IN_DOUBT} ORDER BY tenant, cleared_at LIMIT ?"
         return self._all(Clearance, sql, limit)
 
     def tile(self, tenant: str, level: int, number: int) -> bytes | None:
@@ -464,6 +470,11 @@ def _only_writer(path: Path) -> int:
     os.ftruncate(held, 0)
     os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
     return held
+
+
+def _of_status(status: str | None) -> tuple[str, tuple[str, ...]]:
+    """A condition that an index can serve; `? IS NULL OR status = ?` cannot be."""
+    return ("", ()) if status is None else ("AND status = ?", (status,))
 
 
 def _known(connection: sqlite3.Connection, path: Path) -> int:
