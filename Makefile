@@ -58,7 +58,7 @@ pins: .venv/.stamp
 	$(BIN)/python $(COMPILE) requirements/bench.in -o requirements/bench.txt
 
 clean:
-	@rm -rf .venv .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .demo examples/*/.run .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.stamp: .ci/setup requirements/setup.txt requirements/dev.txt $(wildcard packages/*/pyproject.toml)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
-from shop_cases import Shop
+from shop_cases import ACTIONS, PRINCIPALS, Shop
 
 from kiff import Caller, Principal, load, open_runtime
 from kiff.cli.exits import Exit
@@ -337,3 +338,156 @@ def test_the_project_folder_is_left_clean(shop: Shop) -> None:
         *("kiff.yaml", "principals.toml", "actions.py", "outside.jsonl"),
         *("kiff.db", "kiff.db.lock", "kiff.db.key.pem", "kiff.db.key.jwks.json"),
     }
+
+
+def test_an_alias_of_an_alias_is_one_person(shop: Shop) -> None:
+    aliases = """
+[al]
+type = "human"
+roles = ["admin"]
+
+[al2]
+type = "human"
+roles = ["admin"]
+person = "AL"
+
+[al3]
+type = "human"
+roles = ["admin"]
+person = "al2"
+"""
+    shop.paid("ord_1")
+    (shop.folder / "principals.toml").write_text(PRINCIPALS + aliases)
+    said = ("-p", "amount=999", "-p", "reason=mine", "--as", "al2")
+    approval = shop("propose", "REFUND_ORDER", "order:ord_1", *said).fields["approval_id"]
+    for alias in ("al", "al2", "al3"):
+        ran = shop("approvals", "grant", approval, "--reason", "x", "--confirm", "order:ord_1", "--as", alias)
+        assert (ran.code, "[proposer_is_reviewer]" in ran.err) == (Exit.BLOCKED, True), alias
+
+
+def test_persons_that_lead_in_a_circle_are_refused(shop: Shop) -> None:
+    (shop.folder / "principals.toml").write_text(
+        "".join(f"[{a}]\ntype = 'human'\nperson = '{b}'\n" for a, b in ("xy", "yx"))
+    )
+    ran = shop("domains", "apply", "--as", "x")
+    assert (ran.code, "leads back to itself" in ran.err) == (Exit.FAILED, True)
+
+
+def test_what_executors_print_is_no_data(shop: Shop) -> None:
+    (shop.folder / "actions.py").write_text(
+        "print('imported')\n" + ACTIONS.replace("    if operation", "    print('running')\n    if operation", 1)
+    )
+    ran = shop.paid("ord_1").refund("ord_1", 49, "--json")
+    assert (ran.json["status"], "imported" in ran.err, "running" in ran.err) == ("succeeded", True, True)
+
+
+def test_run_on_grant_never_says_to_send_it_again(shop: Shop) -> None:
+    text = (shop.folder / "kiff.yaml").read_text()
+    runs = text.replace("    approval: required\n", "    approval: required\n    approval_policy: {on_grant: run}\n")
+    (shop.folder / "kiff.yaml").write_text(runs)
+    approval = shop.paid("ord_1").refund("ord_1", 999, reason="lose it").fields["approval_id"]
+    confirm = ("--reason", "fine", "--confirm", "order:ord_1")
+    ran = shop("approvals", "grant", approval, "--as", "ops-human", *confirm)
+    assert (ran.code, ran.fields["outcome"], ran.fields["operation_status"]) == (Exit.UNKNOWN, "allowed", "unknown")
+    assert "do not send it again" in ran.err
+    assert "repeats the call" not in ran.err
+
+
+def test_an_events_dry_run_knows_its_id(shop: Shop) -> None:
+    shop.paid()
+    placed = ("ingest", "ORDER_PLACED", "order:ord_1", "--as", "stripe", "--id", "E1")
+    assert shop(*placed).code == Exit.DONE
+    other = ("ingest", "ORDER_PLACED", "order:ord_2", "--as", "stripe", "--id", "E1")
+    assert shop(*other, "--dry-run").code == shop(*other).code == Exit.FAILED
+
+
+def test_a_refused_apply_leaves_nothing_behind(shop: Shop) -> None:
+    before = sorted(path.name for path in shop.folder.iterdir())
+    assert shop("domains", "apply", "--as", "ops-human").code == Exit.BLOCKED
+    assert sorted(path.name for path in shop.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all", b"SQLite format 3\0" + bytes(200)])
+def test_a_file_that_is_no_database_is_left_alone(shop: Shop, content: bytes) -> None:
+    (shop.folder / "other.db").write_bytes(content)
+    before = sorted(path.name for path in shop.folder.iterdir())
+    for argv in (("ingest", "ORDER_PLACED", "order:ord_1", "--as", "stripe"), ("domains", "apply", "--as", "ada")):
+        ran = shop(*argv, "--db", "other.db")
+        assert (ran.code, "internal" in ran.err) == (Exit.FAILED, False)
+    assert sorted(path.name for path in shop.folder.iterdir()) == before
+
+
+def test_a_key_that_is_gone_is_not_replaced_in_silence(shop: Shop) -> None:
+    shop.paid("ord_1")
+    (shop.folder / "kiff.db.key.pem").unlink()
+    ran = shop("ingest", "ORDER_PLACED", "order:ord_2", "--as", "stripe")
+    assert (ran.code, "restore it from its backup" in ran.err) == (Exit.FAILED, True)
+    assert not (shop.folder / "kiff.db.key.pem").exists()
+    assert shop("doctor").code == Exit.FAILED
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("timeline", "order:ord_1", "--limit", "9" * 30),
+        ("timeline", "order:ord_1", "--after", "9" * 30),
+        ("approvals", "watch", "--every", "nan"),
+        ("approvals", "watch", "--timeout", "inf"),
+    ],
+)
+def test_numbers_beyond_reason_are_a_wrong_command_line(shop: Shop, argv: tuple[str, ...]) -> None:
+    assert shop.paid("ord_1")(*argv).code == Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("export", "--to", "nofolder/x"),
+        ("check", "x" * 5000),
+        ("verify", "x" * 5000),
+        ("state", "order:ord_1", "--at", "999"),
+        ("graph", "kiff.yaml", "--to", "nofolder/x.svg"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence_and_no_defect(shop: Shop, argv: tuple[str, ...]) -> None:
+    ran = shop.paid("ord_1")(*argv)
+    assert (ran.code, "[internal]" in ran.err, ran.err.startswith("error: ")) == (Exit.FAILED, False, True)
+
+
+def test_a_pipe_is_written_to_and_not_replaced(shop: Shop) -> None:
+    shop.paid("ord_1")
+    (shop.folder / "there").mkdir()
+    link = shop.folder / "link.jsonl"
+    link.symlink_to(shop.folder / "there" / "log.jsonl")
+    assert shop("export", "--to", "link.jsonl").code == Exit.DONE
+    assert link.is_symlink()
+    assert (shop.folder / "there" / "log.jsonl").is_file()
+    fifo = shop.folder / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    assert shop("export", "--to", "fifo").code == Exit.DONE
+    assert os.read(reader, 100).startswith(b'{"checkpoint"')
+    os.close(reader)
+
+
+def test_evidence_that_speaks_of_an_export_is_no_export(shop: Shop) -> None:
+    shop.paid("ord_1")
+    caller = Caller(Principal("ops-agent", "agent"), ("ops_agent",))
+    with open_runtime(shop.folder / "kiff.db") as runtime:
+        said = {"amount": 49, "reason": "asked"}
+        call = {"entity": "order:ord_1", "action": "AUTO_REFUND", "parameters": said}
+        answer = runtime.propose(caller, **call, evidence={"kiff_export": 1}).result()
+    bundle = shop("receipts", "show", answer.receipt_id, "--bundle").json
+    (shop.folder / "bundle.json").write_text(json.dumps(bundle))
+    assert shop("verify", "bundle.json", "--jwks", "kiff.db.key.jwks.json").code == Exit.DONE
+
+
+def test_an_export_is_compared_with_an_older_head(shop: Shop) -> None:
+    shop.paid("ord_1")
+    with open_runtime(shop.folder / "kiff.db") as runtime:
+        (shop.folder / "head.txt").write_bytes(runtime.checkpoint().result())
+    shop.refund("ord_1", 49)
+    shop("export", "--to", "log.jsonl")
+    keys = ("--jwks", "kiff.db.key.jwks.json", "--head", "head.txt")
+    ran = shop("verify", "log.jsonl", *keys)
+    assert (ran.code, "rung\tCONSISTENT\tyes" in ran.out) == (Exit.DONE, True)

@@ -77,7 +77,7 @@ def altered(project: Path, file: str, before: str, after: str) -> Path:
 def effects(project: Path, *, without_kiff: bool = False) -> list[tuple[str, str]]:
     """(ticket, action) of each effect outside, in order."""
     name = "outside-without-kiff.jsonl" if without_kiff else "outside.jsonl"
-    return [(each["ticket"], each["action"]) for each in lines(project / ".demo" / name)]
+    return [(each["ticket"], each["action"]) for each in lines(project / ".run" / name)]
 
 
 def lines(file: Path) -> list[dict[str, Any]]:

@@ -320,7 +320,7 @@ def test_money_waits_for_a_person_who_looks_at_the_ticket(
     done = with_model(project, provider, saying(provider.call("ISSUE_CREDIT", {"amount": amount, "reason": "so"})))
     assert done.code == 0
     assert done.out.count("a person is asked") == 3
-    book = project / ".demo" / "outside.jsonl"
+    book = project / ".run" / "outside.jsonl"
     assert (effects(project) if book.exists() else []) == credited
 
 
@@ -341,7 +341,7 @@ def test_a_call_that_no_contract_has_does_nothing(
     project: Path, name: str, arguments: dict[str, Any], said: str
 ) -> None:
     done = with_model(project, PROVIDERS["bedrock"], saying(bedrock_call(name, arguments)))
-    assert (done.code, (project / ".demo" / "outside.jsonl").exists()) == (0, False), done
+    assert (done.code, (project / ".run" / "outside.jsonl").exists()) == (0, False), done
     assert f"0 effects, {said}" in done.out
     assert "\x1b" not in done.out
     assert max(map(len, done.out.splitlines())) <= 80
@@ -351,7 +351,7 @@ def test_no_tool_call_leaves_the_ticket_to_a_person(project: Path, provider: Pro
     done = with_model(project, provider, saying(provider.talk))
     assert done.code == 0
     assert done.out.count("the model called no tool; the ticket waits for a person") == 5
-    assert not (project / ".demo" / "outside.jsonl").exists()
+    assert not (project / ".run" / "outside.jsonl").exists()
 
 
 def test_an_unknown_model_is_a_usage_error(project: Path) -> None:

@@ -94,13 +94,13 @@ def test_a_run_fits_one_screen_without_colour_codes(two_runs: tuple[Path, list[D
 
 def test_every_effect_has_the_operation_of_an_allowed_receipt(two_runs: tuple[Path, list[Done]]) -> None:
     project, runs = two_runs
-    connection = sqlite3.connect(f"file:{project / '.demo' / 'kiff.db'}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"file:{project / '.run' / 'kiff.db'}?mode=ro", uri=True)
     allowed = dict(connection.execute("SELECT id, json_extract(CAST(core AS TEXT), '$.decision') FROM receipts"))
     connection.close()
     shown = {receipt for done in runs for receipt in re.findall(r"rcpt_\w+", done.out)}
     assert shown == allowed.keys()
     assert sum(decision == "allowed" for decision in allowed.values()) == len(effects(project))
-    keys = [effect["key"] for effect in lines(project / ".demo" / "outside.jsonl")]
+    keys = [effect["key"] for effect in lines(project / ".run" / "outside.jsonl")]
     assert len(set(keys)) == len(keys)
 
 
@@ -136,11 +136,11 @@ def test_the_example_is_the_project_that_the_package_carries() -> None:
 
 def test_fresh_removes_what_runs_left_and_nothing_else(project: Path) -> None:
     demo(project)
-    (project / ".demo" / "mine.txt").write_text("keep")
+    (project / ".run" / "mine.txt").write_text("keep")
     done = demo(project, "--fresh")
     assert done.code == 0
     assert effects(project) == WITH
-    assert (project / ".demo" / "mine.txt").read_text() == "keep"
+    assert (project / ".run" / "mine.txt").read_text() == "keep"
 
 
 def test_a_domain_that_cannot_be_read_is_one_clear_line(project: Path) -> None:
@@ -151,8 +151,8 @@ def test_a_domain_that_cannot_be_read_is_one_clear_line(project: Path) -> None:
 
 
 def test_a_database_in_use_is_one_clear_line(project: Path) -> None:
-    (project / ".demo").mkdir()
-    store = SqliteStore(project / ".demo" / "kiff.db")
+    (project / ".run").mkdir()
+    store = SqliteStore(project / ".run" / "kiff.db")
     done = demo(project)
     store.close()
     assert done.code == 1
@@ -223,7 +223,7 @@ def test_control_a_demo_that_is_not_as_promised_names_it_and_fails(project: Path
 
 def test_control_an_effect_that_kiff_did_not_allow_is_found(project: Path) -> None:
     assert demo(project).code == 0
-    book = project / ".demo" / "outside.jsonl"
+    book = project / ".run" / "outside.jsonl"
     book.write_text(book.read_text() + book.read_text().splitlines()[0].replace("clr_", "clr_X") + "\n")
     done = demo(project)
     assert done.code == 1
@@ -239,7 +239,7 @@ def test_control_an_effect_that_kiff_did_not_allow_is_found(project: Path) -> No
 )
 def test_control_a_changed_database_is_found_by_the_next_run(project: Path, change: str, line: str) -> None:
     assert demo(project).code == 0
-    connection = sqlite3.connect(project / ".demo" / "kiff.db")
+    connection = sqlite3.connect(project / ".run" / "kiff.db")
     with connection:
         assert connection.execute(change).rowcount == 1
     connection.close()
@@ -282,7 +282,7 @@ def test_a_run_that_was_cut_off_in_an_effect_is_shown_by_the_next_and_sent_again
 def test_the_types_of_the_project_hold(tmp_path: Path) -> None:
     """It stands outside of the package, so `make lint` does not look at it."""
     copied = tmp_path / "project"
-    shutil.copytree(TEMPLATE, copied, ignore=shutil.ignore_patterns("__pycache__", ".demo"))
+    shutil.copytree(TEMPLATE, copied, ignore=shutil.ignore_patterns("__pycache__", ".run"))
     files = [path.name for path in copied.glob("*.py")]
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file", "", *files]
     done = subprocess.run(command, cwd=copied, capture_output=True, text=True)

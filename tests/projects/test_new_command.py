@@ -16,7 +16,7 @@ import kiff
 from kiff.cli import run
 
 FILES = sorted(path.name for folder in (TEMPLATE, TEMPLATE.parent / "project") for path in folder.iterdir())
-FILES = [name for name in FILES if name not in ("__pycache__", ".demo")]
+FILES = [name for name in FILES if name not in ("__pycache__", ".run")]
 
 
 @pytest.fixture(autouse=True)
@@ -169,5 +169,5 @@ def test_what_a_project_leaves_behind_is_invisible_to_git(here: Path) -> None:
     project = new(here)
     assert finish(start(project, "demo.py")).code == 0
     ignored = (project / ".gitignore").read_text("utf-8").split()
-    assert ".demo/" in ignored
-    assert {path.name for path in project.iterdir()} == {*FILES, ".demo"}
+    assert ".run/" in ignored
+    assert {path.name for path in project.iterdir()} == {*FILES, ".run"}

@@ -84,7 +84,7 @@ def test_the_wheel_has_the_templates_and_nothing_that_a_run_left(machine: Machin
     expected = {f"kiff/templates/{path.relative_to(templates)}" for path in ours}
     assert {"kiff/templates/project/.gitignore", "kiff/templates/project/Makefile"} <= expected
     assert expected == {name for name in names if name.startswith(("kiff/templates/agentic", "kiff/templates/project"))}
-    left = ("__pycache__", ".demo", "kiff.db", ".jsonl", ".pem")
+    left = ("__pycache__", ".run", "kiff.db", ".jsonl", ".pem")
     assert [name for name in names if any(each in name for each in left)] == []
 
 
@@ -144,7 +144,7 @@ def test_a_python_without_this_kiff_is_one_sentence(machine: Machine, project: P
 
 def test_a_pin_that_is_another_kiff_is_not_taken_for_this_one(machine: Machine, project: Path) -> None:
     other = machine.folder / "other"
-    shutil.copytree(project, other, ignore=shutil.ignore_patterns(".demo"))
+    shutil.copytree(project, other, ignore=shutil.ignore_patterns(".run"))
     pins = other / "requirements.txt"
     pins.write_text("kiff==0.0.0.dev0\n", "utf-8")
     done = machine.run("make", "test", f"PYTHON={machine.bin / 'python'}", at=other)
@@ -157,7 +157,7 @@ def test_when_the_pin_cannot_be_installed_make_says_what_to_do_and_leaves_nothin
 ) -> None:
     """A `pip` that finds nothing stands for an index that does not have it, or is not there."""
     fresh = machine.folder / "fresh"
-    shutil.copytree(project, fresh, ignore=shutil.ignore_patterns(".demo"))
+    shutil.copytree(project, fresh, ignore=shutil.ignore_patterns(".run"))
     tools = machine.folder / "tools"
     tools.mkdir()
     fake = tools / "python3"

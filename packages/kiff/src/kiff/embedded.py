@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from kiff.domain import Domain
+from kiff.ledger.keys import Ed25519Signer
 from kiff.runtime.ports import Clock, Executor
 from kiff.runtime.runtime import Runtime
-from kiff.stores.keyfile import load_or_create
+from kiff.stores.keyfile import load, load_or_create
 from kiff.stores.sqlite import SqliteStore
 
 
@@ -34,15 +35,22 @@ def open_runtime(
         options: as in `Runtime`.
 
     Raises:
-        StoreError: the database cannot serve. KeyUnusable: the key is readable by others, or no key.
+        StoreError: the database cannot serve.
+        KeyUnusable: the key is readable by others, is no key, or is gone while the log it signed is there; name
+            another one with `key` to go on with that.
     """
     store = SqliteStore(path, clock=clock)
     try:
-        signer = load_or_create(Path(key) if key is not None else key_path(path))
+        signer = load_or_create(Path(key)) if key is not None else _own_key(store, key_path(path))
     except BaseException:
         store.close()
         raise
     return Runtime(store, signer, domains=domains, executors=executors, clock=clock, **options)
+
+
+def _own_key(store: SqliteStore, file: Path) -> Ed25519Signer:
+    """The key beside the database. One that is gone is not replaced in silence: what it signed is still there."""
+    return load(file) if store.heads() and not file.exists() else load_or_create(file)
 
 
 def key_path(path: str | os.PathLike[str]) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scaffold": ("kiff.cli.scaffold", "Write the Python of a domain: contracts, executors, tests."),
     "state": ("kiff.cli.state", "Where an entity is now, or was."),
     "timeline": ("kiff.cli.timeline", "What happened to one entity, step by step."),
-    "verify": ("kiff.cli.verify", "Check a receipt, a bundle or a whole database."),
+    "verify": ("kiff.cli.verify", "Check a receipt, a bundle, an export or a whole database."),
     "version": ("kiff.cli.version", "Versions of KIFF and of what it stands on."),
 }
 """name -> (module, one line of help)."""
@@ -93,7 +93,17 @@ def run(argv: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point of the `kiff` program."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `kiff timeline … | head` ends quietly
+    # A closed stream is no stream at all in Python; what is written to it goes nowhere.
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115  open until the process ends
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is said again at exit
+        if not isinstance(error, BrokenPipeError):  # `kiff timeline … | head` ends quietly
+            report(error, debug=False)
+            code = code or Exit.FAILED
+    sys.exit(code)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,10 +98,11 @@ def put(
         call = Call(action, entity, said, id, approval_id, reasoning)
         if dry_run:
             return _rehearse(mode, who, call, output, database, executors or {}, settles)
-        with writing(database, executors) as runtime:
+        # What executors print is no data of ours.
+        with redirect_stdout(sys.stderr), writing(database, executors) as runtime:
             answer = _ask(runtime, mode, who, call, settles)
             version = runtime.read.receipt(answer.receipt_id, tenant=tenant)["domain_version"]
-    return show_decision(answer, output, domain_version=version)
+        return show_decision(answer, output, domain_version=version)
 
 
 def _ask(runtime: Runtime, mode: Mode, who: Caller, call: Call, settles: bool) -> Decided:

@@ -56,7 +56,7 @@ def writing(path: Path, executors: Mapping[str, Executor] | None = None) -> Iter
         StoreError: as in `open_database`; StoreInUse when another process is its writer.
         KeyUnusable: its key cannot be used.
     """
-    _present(path)
+    open_database(path).close()
     with open_runtime(path, executors=executors) as runtime:
         yield runtime
 

@@ -59,7 +59,7 @@ def show_decision(answer: Decided, output: str, *, domain_version: str | None) -
     """
     print_fields(output, _fields(answer, output))
     if answer.outcome != "allowed":
-        _say(answer, domain_version)
+        _say(answer, domain_version, dry_run=False)
     elif isinstance(answer, Executed) and answer.status not in (None, "succeeded"):
         click.echo(f"{answer.status}: {answer.action} on {answer.entity}: {visible(answer.message)}", err=True)
         if answer.status == "unknown":
@@ -81,7 +81,7 @@ def show_rehearsed(change: Change, output: str, *, action: str, entity: str) -> 
     }
     print_fields(output, fields)
     if answer.outcome != "allowed":
-        _say(answer, None)
+        _say(answer, None, dry_run=True)
     return exit_of(answer)
 
 
@@ -130,17 +130,18 @@ def _reasons(answer: Decided, output: str) -> Any:
     return [reason.code for reason in answer.reasons]
 
 
-def _say(answer: Decided, domain_version: str | None) -> None:
+def _say(answer: Decided, domain_version: str | None, *, dry_run: bool) -> None:
     code = answer.reason
     word = _WORDS.get(answer.outcome, answer.outcome)
     click.echo(f"{word}: {answer.action} on {answer.entity}: {visible(answer.message)}   [{code}]", err=True)
     where = [f"actions/{answer.action}/{_RULES[code]}"] if code in _RULES else []
     place = "  ".join(filter(None, (domain_version, *where)))
-    receipt = f"   receipt {answer.receipt_id}" if domain_version and answer.receipt_id else ""
-    if place or receipt:
-        click.echo(f"  rule   {place}{receipt}", err=True)
+    told = [f"rule   {place}"] if place else []
+    told += [] if dry_run else [f"receipt {answer.receipt_id}"]
+    if told:
+        click.echo(f"  {'   '.join(told)}", err=True)
     hint = _HINTS.get(code)
-    if hint and (answer.approval_id or "{approval}" not in hint) and domain_version is not None:
+    if hint and not dry_run and (answer.approval_id or "{approval}" not in hint):
         click.echo(f"  hint   {hint.format(approval=answer.approval_id, entity=answer.entity)}", err=True)
 
 

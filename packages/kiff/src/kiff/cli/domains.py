@@ -80,7 +80,8 @@ def apply(
     """
     who = caller(acting, principals, tenant)
     domain = read_domain(file)
-    answer = _rehearsed(who, domain, database) if dry_run else _applied(who, domain, database)
+    answer = _rehearsed(who, domain, database)  # what is refused leaves no database behind
+    answer = answer if dry_run else _applied(who, domain, database)
     print_fields(output, fields(answer, dry_run=dry_run))
 
 

@@ -10,7 +10,7 @@ import click
 
 from kiff.cli.database import database_option, snapshot
 from kiff.cli.noun import Noun
-from kiff.cli.output import output_option, print_fields, print_rows
+from kiff.cli.output import MOST_ROWS, output_option, print_fields, print_rows
 from kiff.domain import Domain
 from kiff.errors import NotFound
 from kiff.protocol.action import ActionContract
@@ -33,7 +33,7 @@ def command() -> None:
 @click.option("--state", help="Only those in this state.")
 @click.option("--type", "entity_type", help="Only of this entity type.")
 @click.option("--after", default="", metavar="ENTITY", help="Only those behind this one in order.")
-@click.option("--limit", type=click.IntRange(min=1), default=PAGE, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, MOST_ROWS), default=PAGE, show_default=True, help="At most so many.")
 @output_option
 @database_option
 def list_(

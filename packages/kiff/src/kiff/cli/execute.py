@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,4 +24,6 @@ def command(executors: Path, **said: Any) -> Exit:
     ACTION and ENTITY are as in `kiff propose`. Ends with 0 (it ran and succeeded), 1 (it failed), 14 (nobody knows
     how it ended), 10 (held for a person), 11 (refused), 12 (denied) or 13 (expired).
     """
-    return put("execute", **said, executors=registry(executors))
+    with redirect_stdout(sys.stderr):  # what the file prints while it is imported is no data of ours
+        functions = registry(executors)
+    return put("execute", **said, executors=functions)

@@ -68,6 +68,11 @@ def _target(target: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    target = target.resolve()
+    if target.exists() and not target.is_file():  # a pipe or a device is written to, not replaced
+        with target.open("wb") as file:
+            yield file
+        return
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:

@@ -25,6 +25,10 @@ def report(error: Exception, *, debug: bool) -> None:
     if isinstance(error, KiffError):
         click.echo(f"error: {visible(error.message)}   [{error.code}]", err=True)
         hint = error.detail.get("hint") or HINTS.get(error.code)
+    elif isinstance(error, OSError):
+        where = f"`{visible(error.filename)}`: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror or error}   [io_error]", err=True)
+        hint = "what was decided before this line is written: kiff timeline ENTITY shows it"
     else:
         click.echo(f"error: {type(error).__name__}: {visible(error)}   [internal]", err=True)
         hint = None if debug else "this is a defect in KIFF; --debug shows where"

@@ -55,8 +55,9 @@ def command(
     said: dict[str, Any] = {"type": type, "entity": entity, "source": source, "occurred_at": occurred_at}
     said["payload"] = None if payload is None else whole_object(payload, flag="--payload")
     with repeated("--id", id, "evt", quiet=dry_run) as event_id:
-        answer = _rehearsed(who, said, database) if dry_run else _written(who, said | {"id": event_id}, database)
-    print_fields(output, fields(answer, dry_run=dry_run))
+        said["id"] = event_id
+        answer = (_rehearsed if dry_run else _written)(who, said, database)
+        print_fields(output, fields(answer, dry_run=dry_run))
     if not answer.applied:
         click.echo(f"refused: {type} on {answer.entity}: {visible(answer.message)}   [{answer.code}]", err=True)
     return Exit.DONE if answer.applied else Exit.BLOCKED

@@ -14,7 +14,13 @@ from kiff.stores.keyfile import public_path
 
 def read_keys(jwks: Path | None) -> PublicKeys:
     """The key set in a file; an empty one when there is none."""
-    return PublicKeys() if jwks is None else parse_jwks(read(jwks))
+    if jwks is None:
+        return PublicKeys()
+    try:
+        return parse_jwks(read(jwks))
+    except InvalidInput as error:
+        hint = "give the issuer's key set with --jwks FILE; they publish it as /.well-known/jwks.json"
+        raise InvalidInput(f"`{jwks}` is not a key set: {error.message}", field=str(jwks), hint=hint) from error
 
 
 def keys_of(database: Path, jwks: Path | None) -> PublicKeys:

@@ -11,7 +11,7 @@ from kiff.cli.answer import fields
 from kiff.cli.database import database_option, snapshot, writing
 from kiff.cli.given import whole_object
 from kiff.cli.noun import Noun
-from kiff.cli.output import output_option, print_fields, print_rows
+from kiff.cli.output import MOST_ROWS, output_option, print_fields, print_rows
 from kiff.cli.principals import acting_options, caller
 from kiff.protocol.actor import Caller
 from kiff.protocol.clearance import Clearance
@@ -32,7 +32,7 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--status", type=click.Choice([*STATUSES, "all"]), multiple=True, help="Only these; may be repeated.")
-@click.option("--limit", type=click.IntRange(min=1), default=MOST, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, MOST_ROWS), default=MOST, show_default=True, help="At most so many.")
 @output_option
 @database_option
 def list_(status: tuple[str, ...], limit: int, output: str, database: Path, tenant: str) -> None:

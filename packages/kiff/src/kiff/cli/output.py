@@ -14,6 +14,8 @@ from kiff.cli.safe_text import visible, width
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MOST_ROWS = 1_000_000
+"""What `--limit` may ask for at most."""
 FORMATS = ("auto", "text", "json", "jsonl")
 SCHEMA = "v1"
 """The version of the JSON that commands print, in its member `kiff`. It may gain members, never lose them."""

@@ -17,6 +17,7 @@ from msgspec import Struct, ValidationError, convert
 from kiff.cli.settings import setting_option
 from kiff.errors import InvalidInput
 from kiff.protocol.actor import Caller, Principal, PrincipalType
+from kiff.protocol.ids import require_id
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,7 +56,23 @@ def caller(acting: str | None, principals: Path, tenant: str) -> Caller:
     if acting not in known:
         raise InvalidInput(f"there is no principal `{acting}`; {there_are}", field="--as")
     entry = known[acting]
-    return Caller(Principal(acting, entry.type, entry.person, entry.name), entry.roles, tenant)
+    return Caller(Principal(acting, entry.type, _person(acting, known), entry.name), entry.roles, tenant)
+
+
+def _person(acting: str, known: dict[str, Entry]) -> str | None:
+    """The person behind an identity, through other identities to the end: an alias of an alias is one person.
+
+    Raises:
+        InvalidInput: they lead in a circle.
+    """
+    behind = {name.casefold(): entry.person for name, entry in known.items()}
+    person, seen = behind[acting.casefold()], {acting.casefold()}
+    while person is not None and behind.get(person.casefold()) is not None:
+        if person.casefold() in seen:
+            raise InvalidInput(f"the person behind `{acting}` leads back to itself", field="person")
+        seen.add(person.casefold())
+        person = behind[person.casefold()]
+    return person
 
 
 def read_principals(file: Path) -> dict[str, Entry]:
@@ -66,7 +83,6 @@ def read_principals(file: Path) -> dict[str, Entry]:
     """
     try:
         said = tomllib.loads(file.read_bytes().decode())
-        return convert(said, dict[str, Entry])
     except FileNotFoundError as error:
         hint = (
             'give it with --principals FILE; a principal is [ops-agent] with type = "agent" and roles = ["ops_agent"]'
@@ -74,11 +90,19 @@ def read_principals(file: Path) -> dict[str, Entry]:
         raise InvalidInput(f"there is no principals file at `{file}`", field="--principals", hint=hint) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInput(f"`{file}` cannot be read: {error}", field=str(file)) from error
+    return {name: _entry(file, name, table) for name, table in said.items()}
+
+
+def _entry(file: Path, name: str, table: object) -> Entry:
+    """One table. msgspec says `… - at `$.type``; a reader of the file looks for the principal and its `type`."""
+    try:
+        require_id(name, "name")
+        return convert(table, Entry)
+    except InvalidInput as error:
+        raise InvalidInput(f"`{file}`: principal `{name[:40]}`: {error.message}", field=str(file)) from error
     except ValidationError as error:
-        raise InvalidInput(f"`{file}`: {_place(error)}", field=str(file)) from error
-
-
-def _place(error: ValidationError) -> str:
-    """msgspec says `… - at `$[...].type``; a reader of the file says `type`."""
-    what, _, where = str(error).partition(" - at ")
-    return f"{what[:1].lower()}{what[1:]} at {where.replace('$', 'principal')}" if where else what
+        what, _, where = str(error).partition(" - at ")
+        place = f" in {where.replace('$.', '')}" if where else ""
+        types = "; a type is human, agent or service" if ".type" in where else ""
+        message = f"`{file}`: principal `{name}`: {what[:1].lower()}{what[1:]}{place}{types}"
+        raise InvalidInput(message, field=str(file)) from error

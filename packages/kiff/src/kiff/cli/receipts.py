@@ -1,4 +1,4 @@
-"""`kiff receipts show`: a receipt as evidence, to be taken away and verified elsewhere."""
+"""`kiff receipts`: which there are, one as evidence to be taken away, and whether it holds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import click
 from msgspec import to_builtins
 
 from kiff.analysis.history import receipts
+from kiff.canonical import MAX_INT
 from kiff.cli.database import database_option, snapshot
 from kiff.cli.exits import BY_STATUS, Exit
 from kiff.cli.key_set import keys_of
 from kiff.cli.noun import Noun
-from kiff.cli.output import output_option, print_json, print_rows
+from kiff.cli.output import MOST_ROWS, output_option, print_json, print_rows
 from kiff.cli.verdict import print_verdict
 from kiff.errors import InvalidInput, NotFound
 from kiff.ledger import compact_jws, verify_receipt
@@ -36,8 +37,8 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--entity", help="Only those about this entity (`order:ord_001`).")
-@click.option("--after", type=int, default=-1, help="Only those of records with a greater seq.")
-@click.option("--limit", type=click.IntRange(min=1), default=PAGE, show_default=True, help="At most so many.")
+@click.option("--after", type=click.IntRange(-1, MAX_INT), default=-1, help="Only those of records with a greater seq.")
+@click.option("--limit", type=click.IntRange(1, MOST_ROWS), default=PAGE, show_default=True, help="At most so many.")
 @output_option
 @database_option
 def list_(entity: str | None, after: int, limit: int, output: str, database: Path, tenant: str) -> None:

@@ -28,8 +28,9 @@ def repeated(flag: str, given: str | None, prefix: str, *, quiet: bool = False) 
     id = given or f"{prefix}_{Ulids().draw()}"
     try:
         yield id
-    except (KeyboardInterrupt, Conflict, StoreError) as error:
+    except (KeyboardInterrupt, Conflict, StoreError, OSError) as error:
         lost = type(error) is Conflict or not isinstance(error, Conflict)  # its kinds are answers
         if lost and not quiet and given is None:
-            click.echo(f"  again  {flag} {id} repeats this very call", err=True)
+            click.echo(f"  again  {flag} {id} repeats this very call, and brings its answer if there is one", err=True)
+            click.echo("         kiff operations list shows what had begun and was cut off", err=True)
         raise

@@ -100,6 +100,6 @@ def _read(file: Path) -> dict[str, Path | str]:
     for name, value in said.items():
         if name not in Settings._fields:
             raise InvalidInput(f"`{file}`: `{name}` is no setting; there are {', '.join(Settings._fields)}", field=name)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or "\0" in value:
             raise InvalidInput(f"`{file}`: `{name}` must be a text", field=name)
     return {name: file.parent / value if name in PATHS else value for name, value in said.items()}

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from kiff.analysis.history import Versions
+from kiff.canonical import MAX_INT
 from kiff.cli.database import database_option, snapshot
 from kiff.cli.exits import Exit
-from kiff.cli.output import output_option, print_rows
+from kiff.cli.output import MOST_ROWS, output_option, print_rows
 from kiff.cli.safe_text import visible
 from kiff.cli.summary import summary
 from kiff.errors import NotFound
@@ -24,8 +25,8 @@ COLUMNS = ("seq", "time", "kind", "actor", "summary")
 
 @click.command("timeline")
 @click.argument("entity")
-@click.option("--after", type=int, default=-1, help="Only records with a greater seq.")
-@click.option("--limit", type=click.IntRange(min=1), default=PAGE, show_default=True, help="At most so many.")
+@click.option("--after", type=click.IntRange(-1, MAX_INT), default=-1, help="Only records with a greater seq.")
+@click.option("--limit", type=click.IntRange(1, MOST_ROWS), default=PAGE, show_default=True, help="At most so many.")
 @click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only this kind; may be repeated.")
 @output_option
 @database_option

@@ -56,6 +56,8 @@ def command(database: Path, jwks: Path | None, heads: Files, log_only: bool, out
     only with --jwks: whoever sends a receipt must not choose the key. Ends with 0 (valid), 20 (invalid) or 21
     (undecidable: a key or a proof is missing).
     """
+    if database.exists() and not database.is_file():
+        raise NotFound(f"`{database}` is not a regular file", hint="give a database, or a file with the evidence")
     if not database.is_file():
         raise NotFound(f"there is no file at `{database}`", hint="give a database, or a receipt's JSON file")
     with database.open("rb") as file:
@@ -99,7 +101,7 @@ def _log(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
 
 def _evidence(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
     if len(heads) > 1:
-        raise click.UsageError("a receipt is compared with one saved head: give --head once")
+        raise click.UsageError("evidence is compared with one saved head: give --head once")
     keys = read_keys(jwks)
     if not keys:
         click.echo("give the issuer's key set with --jwks FILE; they publish it as /.well-known/jwks.json", err=True)
@@ -115,13 +117,24 @@ def _evidence(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
 
 def _checked(path: Path, keys: PublicKeys, saved: Checkpoint | None) -> tuple[str, Verdict]:
     with path.open("rb") as file:
-        if _EXPORT in file.readline(MOST_HEADER_BYTES):
+        if _is_export(file.readline(MOST_HEADER_BYTES)):
             file.seek(0)
             return "export", verify_export((line.rstrip(b"\n") for line in file), keys, saved)
     content = read(path)
     if _is_bundle(content):
         return "bundle", verify_bundle(content, keys, saved)
     return "receipt", verify_receipt(content, keys, saved)
+
+
+def _is_export(line: bytes) -> bool:
+    """Whether the first line is an export's header; the words alone may stand in anybody's evidence."""
+    if _EXPORT not in line:
+        return False
+    try:
+        value: Any = parse(line.rstrip(b"\n"), max_bytes=MOST_HEADER_BYTES).value
+    except InvalidJson:
+        return line.startswith(b'{"checkpoint":')  # broken, and still meant to be one
+    return isinstance(value, dict) and "kiff_export" in value
 
 
 def _is_bundle(content: bytes) -> bool:

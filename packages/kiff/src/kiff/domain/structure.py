@@ -106,7 +106,7 @@ def _unknown(noun: str, declared: list[str] | None, used: list[Use]) -> Iterator
     """Names that are not declared. While none is, the document is a draft and nothing is wrong."""
     unknown = [(path, name) for path, name in used if name and name not in declared] if declared else []
     for path, name in unknown:
-        fix = did_you_mean(name, declared or ()) or _renamed(declared or (), used) or f"add it to `{noun}s`"
+        fix = _renamed(declared or (), used) or did_you_mean(name, declared or ()) or f"add it to `{noun}s`"
         yield Finding(path, f"unknown_{noun}", f"{shown(name)} is not a declared {noun}", fix)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from kiff.canonical import digest, encode
+from kiff.canonical import digest, encode, is_canonical
 from kiff.ledger.binding import Leaf, read_record, same, under
 from kiff.ledger.checkpoint import Checkpoint, open_checkpoint
 from kiff.ledger.keys import PublicKeys
@@ -26,7 +26,7 @@ VERSION = 1
 MOST = 1000
 """How many problems are named."""
 _AT_ONCE = 1024
-_BESIDE = ("beside", "inclusion", "receipt")
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Header(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,22 +65,28 @@ def verify_export(lines: Iterable[bytes], keys: PublicKeys, saved: Checkpoint | 
         saved: a head of the same log that the caller kept from earlier.
     """
     rest = iter(lines)
+    first = next(rest, b"")
     try:
-        header = msgspec.json.decode(next(rest, b""), type=Header)
-    except msgspec.DecodeError as error:
+        header = msgspec.json.decode(first, type=Header)
+    except _NOT_JSON as error:
         return _unread(Problem("export", "header", f"expected the header of an export: {error}"))
+    if not is_canonical(first):
+        return _unread(Problem("export", "header", "expected canonical JSON (RFC 8785)"))
     if header.kiff_export != VERSION:
         newer = header.kiff_export > VERSION
         return _unread(Problem("export", "kiff_export", f"expected an export of version `{VERSION}`", newer))
-    return _Walk(header, keys).run(rest, saved)
+    return _Walk(header, keys, saved).run(rest)
 
 
 class _Walk:
     """One pass over the lines."""
 
-    def __init__(self, header: Header, keys: PublicKeys) -> None:
+    def __init__(self, header: Header, keys: PublicKeys, saved: Checkpoint | None) -> None:
         self.header = header
         self.keys = keys
+        self.saved = saved
+        self.root_then: bytes | None = None
+        """The root at the saved head's size, when the records reach it."""
         self.problems: list[Problem] = []
         self.broken_receipts: list[Problem] = []
         self.records = self.receipts = 0
@@ -88,15 +94,17 @@ class _Walk:
         self.log: Log = EMPTY
         self.leaves: list[bytes] = []
 
-    def run(self, lines: Iterator[bytes], saved: Checkpoint | None) -> Verdict:
+    def run(self, lines: Iterator[bytes]) -> Verdict:
         head = self._head()
         for raw in lines:
             self._line(raw, head)
         if head is not None and self.header.entity is None:
             self._whole(head)
+        if not self.records:
+            self.problems.append(Problem("export", "", "holds no record, so it says nothing", undecidable=True))
         signed = _rung("SIGNED", self.broken_receipts, f"{self.receipts} receipts, each in the record that binds it")
         included = _rung("INCLUDED", self.problems, self._covered(head))
-        consistent, unmet = _compared(head, saved)
+        consistent, unmet = self._compared(head)
         problems = (*self.broken_receipts, *self.problems, *unmet)[:MOST]
         return Verdict(status_of(problems), (signed, included, consistent), problems)
 
@@ -117,13 +125,12 @@ class _Walk:
             beside = msgspec.json.decode(raw)
             beside.pop("record")
             front = _front(beside)
-        except (msgspec.DecodeError, AttributeError, KeyError, TypeError):
+        except (*_NOT_JSON, AttributeError, KeyError, TypeError):
             self.problems.append(Problem(where, "", "expected an object with a record in it"))
             return
-        strange = sorted(name for name in beside if name not in _BESIDE)
+        strange = _strange(beside, part=self.header.entity is not None)
         if strange or not raw.startswith(front):
-            problem = f"knows no member `{strange[0]:.40}`" if strange else "is not written as exports are"
-            self.problems.append(Problem(where, "", problem))
+            self.problems.append(Problem(where, strange, "is not written as exports are"))
             return
         leaf = read_record(raw[len(front) : -1].decode("utf-8", "replace"), where)
         if isinstance(leaf, Problem):
@@ -140,9 +147,17 @@ class _Walk:
         else:
             self.problems += under(leaf, beside.get("inclusion"), head)
         self._receipt(leaf, beside.get("receipt"))
-        for name, text in (beside.get("beside") or {}).items():
-            if digest(str(text).encode()) != name or name.encode() not in leaf.data:
+        self._values(leaf, beside.get("beside", {}))
+
+    def _values(self, leaf: Leaf, values: dict[str, str]) -> None:
+        """Values beside the log: those the record names, all of them, and no others."""
+        named = set(_named(leaf.value["data"]))
+        for name, text in values.items():
+            if name not in named or digest(text.encode("utf-8", "surrogatepass")) != name:
                 self.problems.append(Problem(leaf.where, "beside", "a value that the record does not name"))
+        if named - values.keys():
+            message = "a value that the record keeps beside the log was left out"
+            self.problems.append(Problem(leaf.where, "beside", message, undecidable=True))
 
     def _place(self, leaf: Leaf) -> None:
         expected = self.last + 1
@@ -166,6 +181,11 @@ class _Walk:
         self.broken_receipts += [Problem(f"receipt of {leaf.where}", p.field, p.message, p.undecidable) for p in found]
 
     def _grow(self) -> None:
+        until = 0 if self.saved is None else self.saved.size - self.log.size
+        if 0 < until <= len(self.leaves):
+            self.log = extend(self.log, self.leaves[:until])
+            self.root_then = root(self.log)
+            self.leaves = self.leaves[until:]
         self.log = extend(self.log, self.leaves)
         self.leaves = []
 
@@ -178,6 +198,21 @@ class _Walk:
             message = "the records have another root: one of them was changed"
             self.problems.append(Problem("export", "root", message))
 
+    def _compared(self, head: Checkpoint | None) -> tuple[Rung, tuple[Problem, ...]]:
+        saved = self.saved
+        if saved is None:
+            return Rung("CONSISTENT", None, "not checked: without a saved head, a log cut short looks the same"), ()
+        if head is None:
+            problem: Problem | None = Problem("saved head", "", "there is no signed head to compare it with", True)
+        elif head.origin == saved.origin and self.root_then is not None:
+            rewritten = Problem("checkpoint", "root", "the records have another root at the saved size: rewritten")
+            problem = None if self.root_then == saved.root else rewritten
+        else:
+            problem = disagreement(head, saved, None)
+        problems = [] if problem is None else [problem]
+        said = f"the log agrees with the saved head of size {saved.size}; others may have seen another"
+        return _rung("CONSISTENT", problems, said), tuple(problems)
+
     def _covered(self, head: Checkpoint | None) -> str:
         if head is None:
             return ""
@@ -187,15 +222,24 @@ class _Walk:
         return f"{part}; records left out cannot be seen"
 
 
-def _compared(head: Checkpoint | None, saved: Checkpoint | None) -> tuple[Rung, tuple[Problem, ...]]:
-    if saved is None:
-        return Rung("CONSISTENT", None, "not checked: without a saved head, a log cut short looks the same"), ()
-    if head is None:
-        problem: Problem | None = Problem("saved head", "", "there is no signed head to compare it with", True)
-    else:
-        problem = disagreement(head, saved, None)
-    problems = [] if problem is None else [problem]
-    return _rung("CONSISTENT", problems, f"the log agrees with the saved head of size {saved.size}"), tuple(problems)
+def _strange(beside: dict[str, Any], *, part: bool) -> str:
+    """The first member of a line that does not belong there; empty when all do."""
+    receipt, values = beside.get("receipt", {}), beside.get("beside", {})
+    proofs = receipt.get("proofs", {}) if isinstance(receipt, dict) else None
+    fits = {
+        "beside": isinstance(values, dict) and all(isinstance(text, str) for text in values.values()),
+        "inclusion": part,
+        "receipt": isinstance(proofs, dict) and proofs.keys() <= {"batch"} and receipt.get("anchor") is None,
+    }
+    return next((name for name in sorted(beside) if not fits.get(name, False)), "")
+
+
+def _named(data: dict[str, Any]) -> Iterator[str]:
+    """The digests of what a record keeps beside the log: `<name>_beside` in its data, or in its event."""
+    event = data.get("event")
+    for name, value in (*data.items(), *(event.items() if isinstance(event, dict) else ())):
+        if name.endswith("_beside") and isinstance(value, dict) and isinstance(value.get("digest"), str):
+            yield value["digest"]
 
 
 def _rung(name: str, problems: list[Problem], detail: str) -> Rung:

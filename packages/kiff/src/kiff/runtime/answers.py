@@ -83,7 +83,8 @@ class Reviewed(Struct, frozen=True, omit_defaults=True):
         receipt_id: of a denial: the receipt of the end of the hold.
         use_by: RFC 3339; a grant must be used before then.
         operation_id: with `on_grant: run`, the clearance that runs the original proposal.
-        decision: with `on_grant: run`, what the gate said when it decided again.
+        decision: with `on_grant: run`, what the gate said when it decided again; None when it allowed the call, whose
+            operation is then `operation_id`.
     """
 
     id: str

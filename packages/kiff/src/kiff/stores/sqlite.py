@@ -152,8 +152,8 @@ class SqliteStore:
             self._writer = self._connect()
             if not read_only:
                 self._prepare()
-            else:
-                _known(self._writer, self.path)
+            elif _known(self._writer, self.path) == 0:
+                raise _not_ours(self.path)
         except BaseException:
             self._release()
             raise
@@ -374,10 +374,13 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         mode = "ro" if self._read_only else "rwc"
+        # SQLite wants to make two files beside it even to read. Where it may not, and nothing waits in them, nobody
+        # writes this database: it can be read as it is.
+        still = self._read_only and not os.access(self.path.parent, os.W_OK) and not _waiting(self.path)
         quoted = str(self.path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         with _translated(self.path):
             connection = sqlite3.connect(
-                f"file:{quoted}?mode={mode}",
+                f"file:{quoted}?mode={mode}{'&immutable=1' if still else ''}",
                 uri=True,
                 isolation_level=None,
                 check_same_thread=False,
@@ -472,9 +475,19 @@ def _only_writer(path: Path) -> int:
     return held
 
 
+def _waiting(path: Path) -> bool:
+    """Whether a write-ahead log holds what is not in the file yet."""
+    log = path.with_name(path.name + "-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
 def _of_status(status: str | None) -> tuple[str, tuple[str, ...]]:
     """A condition that an index can serve; `? IS NULL OR status = ?` cannot be."""
     return ("", ()) if status is None else ("AND status = ?", (status,))
+
+
+def _not_ours(path: Path) -> StoreCorrupt:
+    return StoreCorrupt(f"`{path}` is not a KIFF database", path=str(path), hint="check the path")
 
 
 def _known(connection: sqlite3.Connection, path: Path) -> int:
@@ -488,7 +501,7 @@ def _known(connection: sqlite3.Connection, path: Path) -> int:
         [(version,)] = connection.execute("PRAGMA user_version").fetchall()
         [(tables,)] = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
     if tables and application != APPLICATION_ID:
-        raise StoreCorrupt(f"`{path}` is not a KIFF database", path=str(path))
+        raise _not_ours(path)
     if version > len(MIGRATIONS):
         message = f"`{path}` has schema {version}, this KIFF knows {len(MIGRATIONS)}; use a newer KIFF"
         raise SchemaTooNew(message, path=str(path), schema=version)

@@ -8,7 +8,7 @@ import click
 
 from kiff.cli.approvals.facts import COLUMNS, facts, found, row
 from kiff.cli.database import database_option, snapshot
-from kiff.cli.output import output_option, print_fields, print_rows
+from kiff.cli.output import MOST_ROWS, output_option, print_fields, print_rows
 
 STATUSES = ("pending", "granted", "consumed", "denied", "expired", "cancelled", "all")
 MOST = 1000
@@ -16,7 +16,7 @@ MOST = 1000
 
 @click.command("list")
 @click.option("--status", type=click.Choice(STATUSES), default="pending", show_default=True, help="Only these.")
-@click.option("--limit", type=click.IntRange(min=1), default=MOST, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, MOST_ROWS), default=MOST, show_default=True, help="At most so many.")
 @output_option
 @database_option
 def list_(status: str, limit: int, output: str, database: Path, tenant: str) -> None:

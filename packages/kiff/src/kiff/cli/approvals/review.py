@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from kiff.cli.safe_text import visible
 from kiff.cli.settings import setting_option
 from kiff.protocol.clearance import Clearance
 from kiff.runtime import Reviewed
+from kiff.runtime.ports import Executor
 from kiff.runtime.rehearsal import Rehearsal
 
 Verdict = Literal["grant", "deny"]
@@ -125,7 +127,11 @@ class _Review:
         click.confirm("grant it?", abort=True, err=True)
 
     def _answer(self, reason: str, key: str, *, runs: bool) -> Reviewed:
-        executors = registry(self.executors) if runs and self.executors is not None else None
+        with redirect_stdout(sys.stderr):  # what executors print is no data of ours
+            executors = registry(self.executors) if runs and self.executors is not None else None
+            return self._given(reason, key, executors)
+
+    def _given(self, reason: str, key: str, executors: Mapping[str, Executor] | None) -> Reviewed:
         with writing(self.database, executors) as runtime:
             review = runtime.grant if self.verdict == "grant" else runtime.deny
             return review(self.who, self.approval_id, reason, key=key).result()
@@ -140,16 +146,23 @@ class _Review:
 
     def _shown(self, answer: Reviewed) -> Exit:
         told = fields(answer, dry_run=self.dry_run, without=("decision",))
-        told["outcome"] = None if answer.decision is None else answer.decision.outcome
+        allowed = None if answer.operation_id is None else "allowed"
+        told["outcome"] = allowed if answer.decision is None else answer.decision.outcome
         told["message"] = None if answer.decision is None else answer.decision.message
         ended = None if self.dry_run else self._ended(answer)
         told["operation_status"] = None if ended is None else ended.status
         print_fields(self.output, told)
-        if answer.status == "granted" and answer.decision is None and not self.dry_run:
-            click.echo(f"  next   the caller repeats the call with --approval {answer.id}", err=True)
+        self._say_what_is_next(answer, ended)
         if answer.decision is not None and answer.decision.outcome != "allowed":
             return exit_of(answer.decision)
         return _ENDED.get(ended.status, Exit.FAILED) if ended is not None else Exit.DONE
+
+    def _say_what_is_next(self, answer: Reviewed, ended: Clearance | None) -> None:
+        if ended is not None and ended.status in ("unknown", "open"):
+            hint = f"kiff operations settle {ended.id}"
+            click.echo(f"  hint   do not send it again: look where it went, then {hint}", err=True)
+        elif answer.status == "granted" and answer.operation_id is None and not self.dry_run:
+            click.echo(f"  next   the caller repeats the call with --approval {answer.id}", err=True)
 
     def _ended(self, answer: Reviewed) -> Clearance | None:
         """How the operation of `on_grant: run` ended: closing the runtime waited for it."""

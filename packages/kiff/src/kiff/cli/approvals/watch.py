@@ -31,10 +31,20 @@ ENDED = {
 }
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds; a range alone lets `nan` through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found: float = super().convert(value, param, ctx)
+        if found != found:
+            self.fail("expected a number", param, ctx)
+        return found
+
+
 @click.command("watch")
 @click.argument("approval_id", required=False)
-@click.option("--every", type=click.FloatRange(min=0.05), default=EVERY_SECONDS, show_default=True, help="Seconds.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Stop after so many seconds.")
+@click.option("--every", type=Seconds(0.05, 86_400), default=EVERY_SECONDS, show_default=True, help="Seconds.")
+@click.option("--timeout", type=Seconds(0, 31_536_000), help="Stop after so many seconds.")
 @output_option
 @database_option
 def watch(

@@ -107,5 +107,5 @@ def _settle(change: Change, command: Ingest, operation: Clearance, *, moved: boo
 
 def _why(domain: Domain, event_type: str, state: str | None, refused: str) -> str:
     if refused == "unknown_event":
-        return f"`{domain.name}` declares no event `{event_type}`; it was recorded, and the state stays"
-    return f"`{event_type}` leads nowhere from {state or 'the beginning'}; it was recorded, and the state stays"
+        return f"`{domain.name}` declares no event `{event_type}`, so the state stays"
+    return f"`{event_type}` leads nowhere from {state or 'the beginning'}, so the state stays"

@@ -86,7 +86,7 @@ def _near(path: Path) -> str:
 def main() -> int:
     options = argparse.ArgumentParser(description="Five tickets, five outcomes, one governance loop.")
     options.add_argument("--model", choices=("stub", "openai", "bedrock"), default="stub", help="who chooses")
-    options.add_argument("--dir", type=Path, default=HERE / ".demo", help="where the data are kept (default: .demo)")
+    options.add_argument("--dir", type=Path, default=HERE / ".run", help="where the data are kept (default: .run)")
     options.add_argument("--fresh", action="store_true", help="forget what earlier runs left")
     given = options.parse_args()
     try:
