@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shop_cases import Shop
 
 from kiff.cli import COMMANDS
 from kiff.cli.safe_text import visible, width
@@ -134,3 +135,35 @@ def test_text_is_made_visible(text: object, shown: str) -> None:
 
 def test_wide_and_combining_characters_are_counted_as_a_terminal_does() -> None:
     assert (width("abc"), width("你好"), width("e\u0301")) == (3, 4, 1)
+
+
+def test_a_peer_that_hangs_up_on_an_executor_leaves_its_outcome_unknown(shop: Shop) -> None:
+    """Were a broken pipe to end the program, the effect would be cut off in the middle, without a word."""
+    hangs_up = (
+        "import socket\n"
+        "def issue_refund(operation):\n"
+        "    ours, theirs = socket.socketpair()\n"
+        "    theirs.close()\n"
+        "    ours.send(b'pay')\n"
+        "EXECUTORS = {'refund.issue_refund': issue_refund}\n"
+    )
+    shop.paid("ord_1")
+    (shop.folder / "actions.py").write_text(hangs_up)
+    said = ("-p", "amount=49", "-p", "reason=asked", "--as", "ops-agent")
+    ran = python(PROGRAM, "execute", "AUTO_REFUND", "order:ord_1", *said)
+    assert (ran.returncode, "BrokenPipeError" in ran.stdout) == (14, True)
+
+
+@pytest.mark.parametrize("redirection", [">&-", "<&-", "2>&-"])
+def test_a_closed_stream_is_no_defect(folder: Path, redirection: str) -> None:
+    program = f"{sys.executable} -c '{PROGRAM}' timeline order:ord_002 {redirection}"
+    ran = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.returncode, "internal" in ran.stderr) == (0, False)
+
+
+def test_an_answer_that_cannot_be_written_is_said(shop: Shop) -> None:
+    shop.paid("ord_1")
+    said = "-p amount=49 -p reason=asked --as ops-agent"
+    program = f"{sys.executable} -c '{PROGRAM}' propose AUTO_REFUND order:ord_1 {said} > /dev/full"
+    ran = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.returncode, "[io_error]" in ran.stderr, "Traceback" in ran.stderr) == (1, True, False)

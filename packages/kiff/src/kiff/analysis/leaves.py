@@ -7,14 +7,13 @@ has the root of every signed head and of the head row. Receipts, tiles and the r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 
 from msgspec import Struct
 
+from kiff.analysis.each_log import each_log
 from kiff.analysis.findings import MOST, Findings
-from kiff.analysis.heads import Mark, Marks, saved_by_tenant
+from kiff.analysis.heads import Mark, Marks
 from kiff.analysis.history import pages
-from kiff.errors import StoreCorrupt, StoreError
 from kiff.ledger import EMPTY, Checkpoint, Log, Problem, PublicKeys, extend, leaf_hash, root
 from kiff.ledger.verdict import Status, status_of
 from kiff.runtime.ports import Store
@@ -52,13 +51,11 @@ def verify_leaves(store: Store, keys: PublicKeys, saved_heads: Iterable[bytes] =
         StoreError: the store cannot be opened or read at all. What it holds wrongly is a problem, not an error.
     """
     findings = Findings()
-    with closing(store.snapshot()) as still:
-        heads = {head.tenant: head for head in still.heads()}
-        notes = saved_by_tenant(saved_heads, keys, heads, findings)
-        checks = [
-            _tenant(still, tenant, heads.get(tenant), keys, notes.get(tenant, []), findings)
-            for tenant in still.tenants()
-        ]
+
+    def begin(still: Store, tenant: str, head: LogHead | None, saved: Sequence[Checkpoint]) -> LeafCheck:
+        return LeafCheck(still, tenant, head, keys, saved, findings)
+
+    checks, notes = each_log(store, keys, saved_heads, findings, begin, lambda _, check: check.run())
     problems = findings.problems()
     return LeavesVerdict(
         status=status_of(problems),
@@ -69,24 +66,6 @@ def verify_leaves(store: Store, keys: PublicKeys, saved_heads: Iterable[bytes] =
         saved_heads=sum(map(len, notes.values())),
         problems=problems,
     )
-
-
-def _tenant(
-    store: Store,
-    tenant: str,
-    head: LogHead | None,
-    keys: PublicKeys,
-    saved: Sequence[Checkpoint],
-    findings: Findings,
-) -> LeafCheck:
-    check = LeafCheck(store, tenant, head, keys, saved, findings)
-    try:
-        check.run()
-    except StoreCorrupt as error:
-        findings.add(f"tenant {tenant}", "", error.message)
-    except StoreError as error:
-        findings.add(f"tenant {tenant}", "", error.message, undecidable=True)
-    return check
 
 
 class LeafCheck:

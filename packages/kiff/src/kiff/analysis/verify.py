@@ -7,15 +7,13 @@ the caller saved. A log that was cut off together with its heads looks whole: on
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import closing
 
 from msgspec import Struct
 
+from kiff.analysis.each_log import each_log
 from kiff.analysis.findings import Findings
-from kiff.analysis.heads import saved_by_tenant
 from kiff.analysis.log import LogCheck
 from kiff.analysis.rows import RowCheck
-from kiff.errors import StoreCorrupt, StoreError
 from kiff.ledger import Checkpoint, Problem, PublicKeys
 from kiff.ledger.verdict import Status, status_of
 from kiff.runtime.ports import Store
@@ -54,13 +52,15 @@ def verify_store(store: Store, keys: PublicKeys, saved: Iterable[bytes] = ()) ->
         StoreError: the store cannot be opened or read at all. What it holds wrongly is a problem, not an error.
     """
     findings = Findings()
-    with closing(store.snapshot()) as still:
-        heads = {head.tenant: head for head in still.heads()}
-        notes = saved_by_tenant(saved, keys, heads, findings)
-        checks = [
-            _tenant(still, tenant, heads.get(tenant), keys, notes.get(tenant, []), findings)
-            for tenant in still.tenants()
-        ]
+
+    def begin(still: Store, tenant: str, head: LogHead | None, notes: list[Checkpoint]) -> LogCheck:
+        return LogCheck(still, tenant, head, keys, notes, findings)
+
+    def run(still: Store, check: LogCheck) -> None:
+        check.run()
+        RowCheck(still, check.tenant, findings, check.activations, check.broken).run()
+
+    checks, notes = each_log(store, keys, saved, findings, begin, run)
     for check in checks:
         if check.records and not check.checkpoints and not notes.get(check.tenant):
             message = (
@@ -78,22 +78,3 @@ def verify_store(store: Store, keys: PublicKeys, saved: Iterable[bytes] = ()) ->
         saved_heads=sum(map(len, notes.values())),
         problems=problems,
     )
-
-
-def _tenant(
-    store: Store,
-    tenant: str,
-    head: LogHead | None,
-    keys: PublicKeys,
-    saved: list[Checkpoint],
-    findings: Findings,
-) -> LogCheck:
-    log = LogCheck(store, tenant, head, keys, saved, findings)
-    try:
-        log.run()
-        RowCheck(store, tenant, findings, log.activations, log.broken).run()
-    except StoreCorrupt as error:
-        findings.add(f"tenant {tenant}", "", error.message)
-    except StoreError as error:
-        findings.add(f"tenant {tenant}", "", error.message, undecidable=True)
-    return log
