@@ -491,3 +491,17 @@ def test_an_export_is_compared_with_an_older_head(shop: Shop) -> None:
     keys = ("--jwks", "kiff.db.key.jwks.json", "--head", "head.txt")
     ran = shop("verify", "log.jsonl", *keys)
     assert (ran.code, "rung\tCONSISTENT\tyes" in ran.out) == (Exit.DONE, True)
+
+
+def test_executors_that_were_asked_for_and_are_not_there_are_missed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shop("check").code == Exit.DONE
+    monkeypatch.setenv("KIFF_EXECUTORS", "nowhere.py")
+    ran = shop("check")
+    assert (ran.code, "there is no executors file at `nowhere.py`" in ran.err) == (Exit.FAILED, True)
+
+
+def test_an_empty_list_says_whose(shop: Shop) -> None:
+    ran = shop.paid("ord_1")("entities", "--tenant", "typo")
+    assert (ran.code, ran.rows, "`typo`" in ran.err) == (Exit.DONE, [], True)

@@ -16,7 +16,7 @@ from kiff.cli.executors_file import Stubs, stubs
 from kiff.cli.exits import Exit
 from kiff.cli.output import SCHEMA, output_option, painted, print_json, print_rows
 from kiff.cli.safe_text import visible, width
-from kiff.cli.settings import settings, variable
+from kiff.cli.settings import Settings, settings, variable
 from kiff.domain import Domain, Issue, check
 from kiff.errors import InvalidInput
 
@@ -92,7 +92,8 @@ class Source(Struct, frozen=True):
 
 def _source(given: Path | None, file: Path) -> Source:
     path = given or _usual(file)
-    if given is None and not path.is_file():
+    nobody_asked = given is None and settings().executors == Settings().executors
+    if nobody_asked and not path.is_file():
         return Source(path)
     try:
         return Source(path, stubs(path))

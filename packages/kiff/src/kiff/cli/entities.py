@@ -11,6 +11,7 @@ import click
 from kiff.cli.database import database_option, snapshot
 from kiff.cli.noun import Noun
 from kiff.cli.output import MOST_ROWS, output_option, print_fields, print_rows
+from kiff.cli.safe_text import visible
 from kiff.domain import Domain
 from kiff.errors import NotFound
 from kiff.protocol.action import ActionContract
@@ -48,6 +49,8 @@ def list_(
     print_rows(output, "entities", ("entity", "state", "version", "domain"), rows)
     if more:
         click.echo(f"more: --after {shown[-1].entity}", err=True)
+    if not rows:
+        click.echo(f"no such entity of the tenant `{visible(tenant)}`", err=True)
 
 
 @command.command("show")
