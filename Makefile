@@ -53,7 +53,7 @@ soak: .venv/.stamp
 COMPILE := -m uv --quiet pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 pins: .venv/.stamp
 	$(BIN)/python $(COMPILE) requirements/setup.in -o requirements/setup.txt
-	$(BIN)/python $(COMPILE) -c requirements/setup.txt packages/kiff/pyproject.toml requirements/setup.in requirements/dev.in -o requirements/dev.txt
+	$(BIN)/python $(COMPILE) --all-extras -c requirements/setup.txt packages/kiff/pyproject.toml requirements/setup.in requirements/dev.in -o requirements/dev.txt
 	$(BIN)/python $(COMPILE) -c requirements/dev.txt packages/kiff/pyproject.toml -o requirements/runtime.txt
 	$(BIN)/python $(COMPILE) requirements/bench.in -o requirements/bench.txt
 

@@ -73,11 +73,11 @@ def commits_of_executes(prepared: Prepared, count: int) -> list[tuple[Statements
         captured.clear()
         for number in range(count):
             runtime.execute(AGENT, entity=f"order:{number}", action="AUTO_REFUND", parameters=PARAMETERS).result()
-        commits = [_statements(batch) for batch in captured if batch.records]
+        commits = [statements(batch) for batch in captured if batch.records]
     return list(zip(commits[::2], commits[1::2], strict=True))
 
 
-def _statements(batch: Append) -> Statements:
+def statements(batch: Append) -> Statements:
     """A commit's rows but the head and the tiles, which a group writes once."""
     found: Statements = [(store._INSERT[store.RecordRow], [astuple(row) for row in batch.records])]
     for row in batch.rows:

@@ -32,7 +32,7 @@ LEVELS = {
     "kiff.analysis": 6,
     "kiff.server": 7,
     "kiff.client": 7,
-    "kiff.cli": 7,
+    "kiff.cli": 8,
 }
 TEMPLATES = "kiff/templates/"  # data that `kiff new` copies: users' projects, which stand outside of the house
 FACADE = "kiff"  # `from kiff import …` for users: may import any level, and nothing inside imports it

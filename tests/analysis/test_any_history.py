@@ -28,6 +28,7 @@ from kiff import (
 )
 from kiff.analysis import replay_store, verify_store
 from kiff.ledger import Ed25519Signer, PublicKeys
+from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.record import KINDS
 from kiff.stores.memory import MemoryStore
 
@@ -70,6 +71,7 @@ DOMAIN = Domain(
 AGENT = Caller(Principal("agent", "agent"), ("agent",))
 NOBODY = Caller(Principal("nobody", "agent"), ("nobody",))
 HUMAN = Caller(Principal("human", "human"), ("human",))
+OWNER = Caller(Principal("owner", "human"), ("tenant_owner",))
 ADAPTER = Caller(Principal("adapter", "service"), ("adapter",))
 
 
@@ -118,7 +120,8 @@ class Life:
         self.runtime.close()
 
     def deeds(self) -> list[Callable[[], None]]:
-        return [self.execute, self.execute, self.decide, self.ingest, self.review, self.review, self.settle, self.again]
+        often = [self.execute, self.execute, self.decide, self.ingest, self.review, self.review, self.settle]
+        return [*often, self.again, self.cancel, self.establish, self.revoke]
 
     def entity(self) -> str:
         return f"machine:{self.random.randrange(4)}"
@@ -148,6 +151,40 @@ class Life:
             approval = self.random.choice(waiting)
             verdict = self.runtime.grant if self.random.random() < 0.7 else self.runtime.deny
             verdict(self.random.choice((HUMAN, HUMAN, AGENT)), approval.id, "looked at").result()
+
+    def cancel(self) -> None:
+        waiting = self.runtime.read.approvals(status="pending")
+        if waiting and self.random.random() < 0.3:
+            caller = self.random.choice((AGENT, HUMAN, OWNER))
+            self.runtime.cancel(caller, self.random.choice(waiting).id, "no longer needed").result()
+
+    def establish(self) -> None:
+        name, role = self.random.choice("abc"), self.random.choice(("agent", "human", "operator"))
+        active, separate = self.random.random() < 0.8, self.random.random() < 0.5
+        credential = f"key_{self.random.randrange(12)}"
+        row = self.random.choice(
+            (
+                Tenant("default", "tenant", separate, 0),
+                Member("default", name, "agent", self.random.choice((None, "eve")), None, role, active),
+                Credential(
+                    "default",
+                    credential,
+                    "key",
+                    b"k" * 32,
+                    "a key",
+                    self.random.choice((name, None)),
+                    role,
+                    None,
+                    "eve",
+                    0,
+                ),
+            )
+        )
+        key = self.random.choice((None, None, "once", "twice"))
+        self.runtime.establish(self.random.choice((OWNER, OWNER, AGENT)), row, key=key).result()
+
+    def revoke(self) -> None:
+        self.runtime.revoke(self.random.choice((OWNER, AGENT)), f"key_{self.random.randrange(12)}").result()
 
     def again(self) -> None:
         granted = self.runtime.read.approvals(status="granted")

@@ -143,11 +143,18 @@ EXECUTORS = {"refund.issue_refund": issue_refund, "orders.mark_paid": mark_paid}
 '''
 
 
+def wider_text() -> str:
+    """The same domain, with larger refunds that nobody looks at, by one more role."""
+    text = domain_text().replace("version: v2", "version: v3").replace("maximum: 100,", "maximum: 250,")
+    return text.replace("    admin:", "    shop: [orders.refund]\n    admin:")
+
+
 def make_project(folder: Path) -> None:
-    """kiff.yaml, principals.toml and actions.py; and `shop.db`, in which a call is held and another one was lost."""
+    """Three domain files, principals.toml and actions.py; and `shop.db`, where a call is held and another was lost."""
     (folder / "kiff.yaml").write_text(domain_text())
     renamed = domain_text().replace("states: [CREATED, PAID,", "states: [CREATED, SETTLED,")
     (folder / "renamed.yaml").write_text(renamed)
+    (folder / "wider.yaml").write_text(wider_text())
     (folder / "principals.toml").write_text(PRINCIPALS)
     (folder / "actions.py").write_text(ACTIONS)
     pem = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,9 @@ from cli_cases import CountedIds, SteadyClock, edited_copy, make_database, make_
 from shop_cases import Shop
 
 from kiff.cli import run
+
+TESTS = Path(__file__).parents[1]
+sys.path += [str(TESTS / "server"), str(TESTS / "client")]  # `served`, and `misbehaving`: servers for all tests
 
 
 class Ran(NamedTuple):
@@ -46,8 +50,9 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     here = tmp_path / "here"
     shutil.copytree(made, here)
     monkeypatch.chdir(here)
-    for name in ("KIFF_DB", "KIFF_COLOR", "NO_COLOR"):
+    for name in ("KIFF_DB", "KIFF_COLOR", "KIFF_KEY", "KIFF_URL", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(here / "config"))
     monkeypatch.setenv("COLUMNS", "100")
     return here
 

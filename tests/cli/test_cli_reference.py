@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 import pytest
+from remote_cases import SteadyTower
 
 from kiff.cli import COMMANDS
 from kiff.cli.exits import MEANING
@@ -20,7 +21,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
 TEXT = PAGE.read_text("utf-8")
 BLOCK = re.compile(r"(```console\n)(.*?)(```)", re.DOTALL)
 ENDS_WITH = re.compile(r"\s+# ends with (\d+)$")
-EVERYWHERE = {"--as", "--db", "--help", "--json", "--output", "--principals", "--tenant"}
+EVERYWHERE = {"--as", "--db", "--help", "--json", "--output", "--principals", "--tenant", "--url"}
 """Options that the conventions at the top of the page explain once."""
 
 
@@ -67,16 +68,24 @@ def commands() -> Iterator[tuple[str, list[str], click.Command]]:
             yield name, [name], command
 
 
-def test_the_examples_do_what_the_page_shows(kiff: Any, folder: Path, steady: None) -> None:
+@pytest.fixture
+def tower(steady: None, folder: Path) -> Iterator[SteadyTower]:
+    """The server that the page speaks of."""
+    tower = SteadyTower(folder / "tower")
+    yield tower
+    tower.close()
+
+
+def test_the_examples_do_what_the_page_shows(kiff: Any, folder: Path, tower: SteadyTower) -> None:
     """With KIFF_WRITE_DOCS=1 the page takes over what the program shows; read the difference before it is kept."""
     outputs = []
     for example in EXAMPLES:
-        ran = kiff(*example.argv)
+        ran = kiff(*tower.real(example.argv))
         assert ran.code == example.code, (example.line, ran.code, ran.err)
-        shown = ran.out + ran.err
+        shown = tower.shown(ran.out + ran.err, folder)
         if example.into:
             (folder / example.into).write_text(ran.out)
-            shown = ran.err
+            shown = tower.shown(ran.err, folder)
         outputs.append(shown.strip())
         if not os.environ.get("KIFF_WRITE_DOCS"):
             assert shown.strip() == example.shown.strip(), example.line

@@ -14,6 +14,8 @@ from shop_cases import Shop
 from kiff.cli import COMMANDS
 from kiff.cli.safe_text import visible, width
 
+pytestmark = pytest.mark.slow
+
 HEAVY = ("cryptography", "msgspec", "orjson", "re2", "rich", "rfc8785", "ruamel", "sqlite3", "jsonschema_rs")
 
 

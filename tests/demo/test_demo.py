@@ -21,6 +21,8 @@ import pytest
 import kiff
 from kiff.stores.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(kiff.__file__).parent / "templates" / "refund-ops"
 PATIENCE_SECONDS = 120
 DEBITS = {"ord_001": 4_900, "ord_002": 99_900, "ord_005": 2_000, "ord_006": 3_000}
@@ -50,8 +52,8 @@ def demo(folder: Path, *more: str, project: Path = PROJECT) -> tuple[int, str, s
     return finish(start(folder, *more, project=project))
 
 
-def paid(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "outside" / "payments.jsonl").read_text("utf-8").splitlines()
+def paid(folder: Path, ledger: str = "payments.jsonl") -> list[dict[str, Any]]:
+    lines = (folder / "outside" / ledger).read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -94,14 +96,47 @@ def test_each_ending_has_its_outcome_on_one_line(
     two_runs: tuple[Path, list[tuple[int, str, str]]], title: str, outcome: str
 ) -> None:
     for _, out, _ in two_runs[1]:
-        [line] = [line for line in out.splitlines() if title in line]
+        [line] = [line for line in out.splitlines() if line[3:].startswith(f"{title}  ")]
         assert line.endswith(f" {outcome}")
+
+
+@pytest.mark.parametrize(
+    ("title", "said"),
+    [
+        ("Small refund", "allowed, REFUNDED, 1 debit"),
+        ("Large refund", "held, PAID, no debit"),
+        ("Approval granted", "allowed, REFUNDED, 1 debit"),
+        ("Approval denied", "blocked, PAID, no debit"),
+        ("Unpaid order", "blocked, CREATED, no debit"),
+    ],
+)
+def test_each_ending_is_the_same_over_http(
+    two_runs: tuple[Path, list[tuple[int, str, str]]], title: str, said: str
+) -> None:
+    for _, out, _ in two_runs[1]:
+        assert f"          ✓ {title}: {said}, as above" in out.splitlines()
+
+
+def test_what_was_paid_over_http_is_in_the_ledger_of_the_server(
+    two_runs: tuple[Path, list[tuple[int, str, str]]],
+) -> None:
+    debits = paid(two_runs[0], "server-payments.jsonl")
+    first = [("ord_001", 4_900), ("ord_002", 99_900)]
+    second = [(order.replace("ord_0", "ord_1"), cents) for order, cents in first]
+    assert [(each["order"], each["amount_minor"]) for each in debits] == first + second
+
+
+def test_the_server_leaves_a_database_that_verifies(two_runs: tuple[Path, list[tuple[int, str, str]]]) -> None:
+    folder, _ = two_runs
+    command = [sys.executable, "-c", "from kiff.cli.verify import command; command()", str(folder / "server/kiff.db")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_run_fits_one_screen_without_colour_codes(two_runs: tuple[Path, list[tuple[int, str, str]]]) -> None:
     for _, out, _ in two_runs[1]:
         lines = out.splitlines()
-        assert len(lines) <= 45
+        assert len(lines) <= 52
         assert max(map(len, lines)) <= 80
         assert "\x1b" not in out
 
@@ -144,6 +179,10 @@ def test_json_is_one_object_with_everything(tmp_path: Path) -> None:
     ]
     assert told["proof"]["paid_minor"] == sum(DEBITS.values())
     assert told["proof"]["receipts_verified"] == told["proof"]["receipts"] == 18
+    assert [ending["outcome"] for ending in told["over_http"]["endings"]] == [
+        ending["outcome"] for ending in told["endings"][:5]
+    ]
+    assert told["over_http"]["receipts_verified"] == told["over_http"]["receipts"] == 7
     seqs = [record["seq"] for ending in told["endings"] for record in ending["trail"]]
     assert seqs == list(range(1, told["proof"]["records"])), "every record but the domain's activation is in a trail"
 
@@ -168,6 +207,7 @@ def test_fresh_removes_what_runs_left_and_nothing_else(tmp_path: Path) -> None:
     assert "run 1" in out.splitlines()[0]
     assert (tmp_path / "mine.txt").read_text() == "keep"
     assert [debit["order"] for debit in paid(tmp_path)] == list(DEBITS)
+    assert [debit["order"] for debit in paid(tmp_path, "server-payments.jsonl")] == list(DEBITS)[:2]
 
 
 def test_a_database_in_use_is_one_clear_line(tmp_path: Path) -> None:
@@ -297,6 +337,25 @@ CONTROLS = {
         "    approval: never",
         "Large refund: outcome: expected held, found allowed",
     ),
+    "a key that may do less than its holder in this process": (
+        "over_http.py",
+        '"agent", None, None, "ops_agent", True)',
+        '"agent", None, None, "", True)',
+        "over HTTP: Small refund: outcome: allowed here, blocked over HTTP",
+    ),
+    "a server that has no executor": (
+        "over_http.py",
+        "executors=registry(ledger.address)",
+        "executors={}",
+        "over HTTP: Small refund: reasons: expected ('allowed',), found ('executor_missing',)",
+    ),
+    "somebody else who pays at the server's ledger": (
+        "over_http.py",
+        "        number = 0",
+        '        __import__("executors").pay(ledger.address, {"order": "ord_9", "amount_minor": 1}, key="me")\n'
+        "        number = 0",
+        "over HTTP: $0.01 left for ord_9 and the receipts say None",
+    ),
     "a wrong expected total": (
         "demo.py",
         "PROMISED_CENTS = 4_900",
@@ -315,6 +374,26 @@ def test_control_a_demo_that_is_not_as_promised_says_so_and_fails(tmp_path: Path
     assert said in err
     assert "Traceback" not in err
     assert "everything as promised" not in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE entities SET state = 'PAID' WHERE entity = 'order:ord_001'",
+        "UPDATE credentials SET roles = 'admin'",
+        "UPDATE members SET roles = 'ops_operator,auditor,admin' WHERE id = 'ops-human'",
+    ],
+)
+def test_control_a_changed_database_of_the_server_is_found_by_the_next_run(tmp_path: Path, change: str) -> None:
+    assert demo(tmp_path)[0] == 0
+    connection = sqlite3.connect(tmp_path / "server" / "kiff.db")
+    with connection:
+        assert connection.execute(change).rowcount > 0
+    connection.close()
+    code, _, err = demo(tmp_path)
+    assert code == 1
+    assert "not as promised: over HTTP: " in err
 
 
 @pytest.mark.slow

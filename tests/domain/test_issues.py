@@ -125,7 +125,6 @@ LATER = [
     ),
     "permissions: {separate: []}",
     "actions: [{name: A, parameters: {a: {type: number, default: 0}}}]",
-    "adapters: [{name: a, source: b, kind: webhook, map: {}}]",
 ]
 
 

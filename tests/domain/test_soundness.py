@@ -287,6 +287,13 @@ class TestSilentBeginnings:
     def test_a_draft_without_roles_is_not_asked(self) -> None:
         assert said(text=SOUND.partition("permissions:\n")[0], code="nobody_can_ingest") == []
 
+    def test_a_webhook_can_say_it_if_it_is_mapped_to_a_beginning(self) -> None:
+        webhook = "adapters: [{name: a, source: b, kind: webhook, signature: standard, map: "
+        webhook += "{id: id, type: type, entity: parcel, events: {it.happened: %s}}}]\n"
+        text = SOUND.replace("    scanner: [events.ingest]\n", "")
+        assert said(text=text + webhook % "PACKED", code="nobody_can_ingest") == []
+        assert said(text=text + webhook % "SENT", code="nobody_can_ingest") != []
+
 
 class TestMissingExecutors:
     def test_it_is_not_registered(self) -> None:

@@ -23,6 +23,8 @@ from refund_shop import HUMAN, WAIT, open_shop, paid, paying, refund
 
 from kiff import Runtime
 
+pytestmark = pytest.mark.slow
+
 DECISION = ("load", "stepped", "append", "appended", "run", "execute")
 """In the order they are passed; the effect is made between `execute` and `executed`."""
 SETTLE = ("executed", "load", "stepped", "append", "appended", "answered")

@@ -21,6 +21,7 @@ from kiff.ledger import (
     verify_consistency,
     verify_inclusion,
 )
+from kiff.ledger.tiles import parse_tile_path
 
 LARGE = 65536 + 256 * 3 + 17
 
@@ -176,3 +177,9 @@ def test_a_proof_reads_few_tiles_and_each_once(large: tuple[list[bytes], Shelf])
 )
 def test_paths(level: int | None, index: int, width: int, path: str) -> None:
     assert tile_path(level, index, width) == path
+    assert parse_tile_path(path) == (level, index, width)
+
+
+@pytest.mark.parametrize("path", ["tile/0/0", "tile/0/x000/001", "tile/0/000.p/256", "tile/0/000.p/0", "tile/00/000"])
+def test_a_tile_has_one_path(path: str) -> None:
+    assert parse_tile_path(path) is None

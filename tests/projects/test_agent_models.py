@@ -16,6 +16,8 @@ from scripted_model import Asked, Said, Script, served
 
 import kiff
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-secret-0123456789"
 REPLY = ("SEND_REPLY", {"text": "See our help page."})
 

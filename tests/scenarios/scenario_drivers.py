@@ -1,19 +1,22 @@
-"""What a scenario is played on: the pure step, and the runtime over each store. One edge, three engines."""
+"""What a scenario is played on: the pure step, the runtime over each store, and a server over HTTP."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import asdict
 
 import kiff.runtime.runtime
-from kiff import ActionFailed, Domain, Operation, Runtime
+from kiff import ActionFailed, Caller, Domain, Operation, Principal, Runtime
 from kiff.canonical import encode
+from kiff.ledger import PublicKeys
 from kiff.ledger.keys import Ed25519Signer
+from kiff.runtime.executors import Running
 from kiff.runtime.lane import Item, Lane
 from kiff.runtime.ports import Slice, Store
 from kiff.runtime.rounds import ROUNDS, load
@@ -151,7 +154,7 @@ class StepLane(Lane):
             try:
                 return rounds, step(world, item.command)
             except NotLoaded as missing:
-                load(self._store, self._domains, world, missing.keys)
+                load(self._store.load, self._domains, world, missing.keys)
         raise AssertionError(f"{item.command} never had enough")
 
 
@@ -163,22 +166,130 @@ def shown(change: Change) -> Any:
     return told, change.wait, change.run, change.resolved, change.rows, records
 
 
-def open_on(driver: str, folder: Path, domain: Domain, clock: SetClock, outside: Outside) -> Runtime:
+class Driver(Protocol):
+    """What a scenario asks of whatever it is played on."""
+
+    def send(self, verb: str, who: dict[str, Any], arguments: dict[str, Any]) -> Future[Any]:
+        """One call on its way.
+
+        Args:
+            who: the principal as the file has it, with `id`, `roles` and `tenant`.
+        """
+
+    def running(self) -> list[Running]:
+        """Operations that an executor has."""
+
+    def sweep(self) -> None:
+        """What the sweep's thread does once a second, now."""
+
+    def settled(self) -> None:
+        """Waits until everything that was reported before this has been served: a lane keeps a tenant's order."""
+
+    def trail(self, entity: str) -> list[dict[str, Any]]:
+        """An entity's records."""
+
+    def state(self, entity: str) -> str | None: ...
+
+    def approvals(self) -> list[str]:
+        """Statuses, oldest first."""
+
+    def operations(self) -> list[str]:
+        """Statuses, oldest first."""
+
+    def rebuilt(self, entity: str) -> bool:
+        """Whether an entity's events fold to the state it is in."""
+
+    def receipt(self, receipt_id: str) -> dict[str, Any]:
+        """A receipt with its proofs."""
+
+    def keys(self) -> PublicKeys:
+        """The published keys."""
+
+    def close(self) -> None: ...
+
+
+class InProcess:
+    """A runtime in this process, which vouches for its callers."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        runtime._sweeper.close()
+
+    def send(self, verb: str, who: dict[str, Any], arguments: dict[str, Any]) -> Future[Any]:
+        about = dict(who)
+        roles, tenant = tuple(about.pop("roles", ())), about.pop("tenant", "default")
+        caller = Caller(Principal(**about), roles, tenant)
+        first = FIRST.get(verb)
+        positional = () if first is None else (arguments.pop(first),)
+        pending: Future[Any] = getattr(self.runtime, METHODS.get(verb, verb))(caller, *positional, **arguments)
+        return pending
+
+    def running(self) -> list[Running]:
+        return self.runtime.running()
+
+    def sweep(self) -> None:
+        sweep(self.runtime)
+
+    def settled(self) -> None:
+        self.runtime.checkpoint().result(timeout=PATIENCE_SECONDS)
+
+    def trail(self, entity: str) -> list[dict[str, Any]]:
+        return self.runtime.read.timeline(entity)
+
+    def state(self, entity: str) -> str | None:
+        return getattr(self.runtime.read.state(entity), "state", None)
+
+    def approvals(self) -> list[str]:
+        return [row.status for row in self.runtime.read.approvals()]
+
+    def operations(self) -> list[str]:
+        return [row.status for row in self.runtime.read.operations()]
+
+    def rebuilt(self, entity: str) -> bool:
+        return self.runtime.read.rebuild(entity).match
+
+    def receipt(self, receipt_id: str) -> dict[str, Any]:
+        return self.runtime.read.receipt(receipt_id, proof=True)
+
+    def keys(self) -> PublicKeys:
+        return PublicKeys([SIGNER.public])
+
+    def close(self) -> None:
+        self.runtime.close()
+
+
+METHODS = {"decide": "propose"}
+"""Verbs of a scenario that the runtime calls otherwise."""
+FIRST = {"grant": "approval_id", "deny": "approval_id", "settle": "operation_id"}
+"""What a verb takes first, and by no name."""
+
+
+def open_on(driver: str, folder: Path, domain: Domain, clock: SetClock, outside: Outside) -> InProcess:
     """A runtime whose sweep runs only when it is told to."""
     stores: dict[str, Callable[[], Store]] = {
         "step": lambda: MemoryStore(clock),
         "memory": lambda: MemoryStore(clock),
         "sqlite": lambda: SqliteStore(folder / "kiff.db", clock=clock),
     }
-    executors = {contract.executor_name: outside for contract in domain.actions.values() if contract.executor_name}
     real = kiff.runtime.runtime.Lane
     kiff.runtime.runtime.Lane = StepLane if driver == "step" else real  # type: ignore[misc]
     try:
-        runtime = Runtime(stores[driver](), SIGNER, domains=[domain], executors=executors, clock=clock, ids=Counter())
+        runtime = Runtime(
+            stores[driver](),
+            SIGNER,
+            domains=[domain],
+            executors=executors_of(domain, outside),
+            clock=clock,
+            ids=Counter(),
+        )
     finally:
         kiff.runtime.runtime.Lane = real  # type: ignore[misc]
-    runtime._sweeper.close()
-    return runtime
+    return InProcess(runtime)
+
+
+def executors_of(domain: Domain, outside: Outside) -> dict[str, Outside]:
+    """Whatever the domain's actions name changes the same outside."""
+    return {contract.executor_name: outside for contract in domain.actions.values() if contract.executor_name}
 
 
 def sweep(runtime: Runtime) -> None:

@@ -1,4 +1,4 @@
-"""Plays one case on one runtime, step by step, and looks at everything that must be true afterwards."""
+"""Plays one case on one driver, step by step, and looks at everything that must be true afterwards."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections import Counter
 from typing import Any
 
 from scenario_cases import CALLS, Case, seconds
-from scenario_drivers import PATIENCE_SECONDS, SIGNER, Outside, SetClock, sweep
+from scenario_drivers import PATIENCE_SECONDS, Driver, Outside, SetClock
 
-from kiff import Caller, KiffError, Principal, Runtime
-from kiff.ledger import PublicKeys, verify_receipt
+from kiff import KiffError
+from kiff.ledger import verify_receipt
 
 
 class Play:
     """One case on its way."""
 
-    def __init__(self, case: Case, runtime: Runtime, clock: SetClock, outside: Outside) -> None:
+    def __init__(self, case: Case, driver: Driver, clock: SetClock, outside: Outside) -> None:
         self.case = case
-        self.runtime = runtime
+        self.driver = driver
         self.clock = clock
         self.outside = outside
         self.saved: dict[str, Any] = {}
@@ -59,20 +59,11 @@ class Play:
     def _send(self, verb: str, said: dict[str, Any]) -> Any:
         """The answer on its way, or the error that the edge raised."""
         arguments = self._filled({name: value for name, value in said.items() if name != "as"})
-        method = getattr(self.runtime, "propose" if verb == "decide" else verb)
+        who = {"id": said["as"]} | self.case.principals[said["as"]]
         try:
-            if verb in ("grant", "deny"):
-                return method(self._caller(said["as"]), arguments.pop("approval_id"), **arguments)
-            if verb == "settle":
-                return method(self._caller(said["as"]), arguments.pop("operation_id"), **arguments)
-            return method(self._caller(said["as"]), **arguments)
+            return self.driver.send(verb, who, arguments)
         except KiffError as error:
             return error
-
-    def _caller(self, name: str) -> Caller:
-        about = dict(self.case.principals[name])
-        roles, tenant = tuple(about.pop("roles", ())), about.pop("tenant", "default")
-        return Caller(Principal(**({"id": name} | about)), roles, tenant)
 
     # --- steps that are no calls ---
 
@@ -85,8 +76,8 @@ class Play:
         self.clock.wall += 1000 * seconds(duration)
         self.clock.steady += seconds(duration)
         if step.get("sweep", True):
-            sweep(self.runtime)
-            self._settled()
+            self.driver.sweep()
+            self.driver.settled()
 
     def _set_back(self, duration: str, step: dict[str, Any]) -> None:
         self.clock.wall -= 1000 * seconds(duration)
@@ -97,12 +88,8 @@ class Play:
     def _release(self, behaviour: Any, step: dict[str, Any]) -> None:
         self.outside.wait_until_hanging(1)
         self.outside.release(behaviour)
-        until(lambda: not self.runtime.running())
-        self._settled()
-
-    def _settled(self) -> None:
-        """Everything that was reported before this has been served after it: a lane keeps a tenant's order."""
-        self.runtime.checkpoint().result(timeout=PATIENCE_SECONDS)
+        until(lambda: not self.driver.running())
+        self.driver.settled()
 
     # --- looking ---
 
@@ -135,37 +122,36 @@ class Play:
         if isinstance(value, str) and value.startswith("$"):
             name, field = value[1:].split(".")
             if field == "operation_id" and name in self.pending:
-                [running] = self.runtime.running()
+                [running] = self.driver.running()
                 return running.operation.id
             return getattr(self.saved[name], field)
         return value
 
     def _end(self) -> None:
         assert not self.pending, f"nobody asked how {sorted(self.pending)} ended"
-        case, read = self.case, self.runtime.read
-        trail = {entity: [record["kind"] for record in read.timeline(entity)] for entity in case.trail}
+        case, driver = self.case, self.driver
+        trail = {entity: [record["kind"] for record in driver.trail(entity)] for entity in case.trail}
         assert trail == case.trail, _trails(trail, case.trail)
         assert self.outside.effects == case.effects, f"effects outside: {self.outside.effects}"
-        state = {entity: getattr(read.state(entity), "state", None) for entity in case.state}
+        state = {entity: driver.state(entity) for entity in case.state}
         assert state == case.state, f"found {state}"
         if case.approvals is not None:
-            assert [row.status for row in read.approvals()] == case.approvals, read.approvals()
+            assert driver.approvals() == case.approvals
         if case.operations is not None:
-            assert [row.status for row in read.operations()] == case.operations, read.operations()
+            assert driver.operations() == case.operations
         self._evidence()
 
     def _evidence(self) -> None:
         """For every case: every entity folds to its state, time never goes back, every receipt proves itself."""
-        self._settled()
-        keys = PublicKeys([SIGNER.public])
+        self.driver.settled()
+        keys = self.driver.keys()
         for entity in self.case.trail:
-            rebuilt = self.runtime.read.rebuild(entity)
-            assert rebuilt.match, rebuilt
-            records = self.runtime.read.timeline(entity)
+            assert self.driver.rebuilt(entity), f"{entity} is not in the state that its events lead to"
+            records = self.driver.trail(entity)
             times = [record["at"] for record in records]
             assert times == sorted(times), "time went backwards in the log"
             for bound in (record["data"]["receipt"] for record in records if "receipt" in record["data"]):
-                verdict = verify_receipt(self.runtime.read.receipt(bound["id"], proof=True), keys)
+                verdict = verify_receipt(self.driver.receipt(bound["id"]), keys)
                 assert verdict.status == "valid", verdict
 
 

@@ -1,4 +1,4 @@
-"""Every case of spec/scenarios, on the pure step and on the runtime over each store."""
+"""Every case of spec/scenarios, on the pure step, on the runtime over each store, and over HTTP."""
 
 from __future__ import annotations
 
@@ -6,27 +6,59 @@ from pathlib import Path
 
 import pytest
 from scenario_cases import Case, cases, cases_of
-from scenario_drivers import Outside, SetClock, open_on
+from scenario_drivers import Driver, Outside, SetClock, open_on
+from scenario_http import OTHERWISE, Otherwise, OverHttp, over_http
 from scenario_play import Play
 
 CASES = cases()
+FIRST = "five_endings"
+IN_PROCESS = ("step", "memory", "sqlite")
 
 
-def play(driver: str, case: Case, folder: Path) -> None:
+def named(case: Case) -> str:
+    return f"{case.file}: {case.name}"
+
+
+def play(name: str, case: Case, folder: Path) -> None:
     clock, outside = SetClock(), Outside()
-    runtime = open_on(driver, folder, case.domain, clock, outside)
+    driver: Driver
+    if name == "http":
+        driver = OverHttp(folder, case.domain, clock, outside)
+    else:
+        driver = open_on(name, folder, case.domain, clock, outside)
     try:
-        Play(case, runtime, clock, outside).run()
+        Play(case, driver, clock, outside).run()
     finally:
         if outside.hanging:
             outside.release("succeed")
-        runtime.close()
+        driver.close()
 
 
-@pytest.mark.parametrize("driver", ["step", "memory", "sqlite"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.file}: {case.name}")
+@pytest.mark.parametrize("driver", IN_PROCESS)
+@pytest.mark.parametrize("case", CASES, ids=named)
 def test_a_scenario_goes_as_it_is_written(driver: str, case: Case, tmp_path: Path) -> None:
     play(driver, case, tmp_path)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.file == FIRST], ids=named)
+def test_the_five_endings_go_as_they_are_written_over_http(case: Case, tmp_path: Path) -> None:
+    assert over_http(case) == case
+    play("http", case, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case.file != FIRST], ids=named)
+def test_a_scenario_goes_as_it_is_written_over_http(case: Case, tmp_path: Path) -> None:
+    play("http", over_http(case), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", OTHERWISE, ids=lambda other: f"{other.file}: {other.verb} {other.says}")
+def test_what_the_wire_answers_otherwise_it_really_does(other: Otherwise, tmp_path: Path) -> None:
+    """The control of the table: each of its lines is about one case, which fails over HTTP without it."""
+    [case] = [case for case in CASES if case.file == other.file and over_http(case) != case]
+    with pytest.raises(AssertionError):
+        play("http", case, tmp_path)
 
 
 # --- the runner itself: what it must refuse, and what must not pass ---
@@ -86,7 +118,7 @@ def test_a_case_that_expects_what_is_not_so_fails(text: str, tmp_path: Path) -> 
         play("memory", case, tmp_path)
 
 
-@pytest.mark.parametrize("driver", ["step", "memory", "sqlite"])
+@pytest.mark.parametrize("driver", [*IN_PROCESS, "http"])
 def test_the_control_itself_passes(driver: str, tmp_path: Path) -> None:
     [case] = cases_of("control", FILE)
     play(driver, case, tmp_path)

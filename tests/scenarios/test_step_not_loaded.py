@@ -71,9 +71,9 @@ def stepped(tmp_path_factory: pytest.TempPathFactory) -> list[Stepped]:
         patch.setattr(scenario_drivers, "StepLane", Recording)
         for number, case in enumerate(cases()):
             clock, outside = SetClock(), Outside()
-            runtime = open_on("step", tmp_path_factory.mktemp(str(number)), case.domain, clock, outside)
-            Play(case, runtime, clock, outside).run()
-            runtime.close()
+            driver = open_on("step", tmp_path_factory.mktemp(str(number)), case.domain, clock, outside)
+            Play(case, driver, clock, outside).run()
+            driver.close()
     return seen
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 
@@ -10,7 +10,15 @@ import pytest
 
 from kiff.errors import StoreRefused
 from kiff.runtime.ports import Append, Key, Slice, Store
-from kiff.stores.conformance import CHECKS, DURABLE_CHECKS, Check
+from kiff.stores import conformance_rows as some
+from kiff.stores.conformance import (
+    CHECKS,
+    DURABLE_CHECKS,
+    Check,
+    a_peek_gives_what_a_load_gives,
+    a_peek_leaves_nothing_behind,
+    a_peek_sees_what_is_committed_and_nothing_else,
+)
 from kiff.stores.memory import MemoryStore
 from kiff.stores.sqlite import SqliteStore
 
@@ -72,6 +80,68 @@ def test_a_store_that_breaks_a_rule_fails_the_suite(broken: type[MemoryStore]) -
         except (AssertionError, KeyError, StoreRefused):
             failed.append(check.__name__)
     assert failed, f"no check noticed {broken.__name__}"
+
+
+class Shortsighted(MemoryStore):
+    """Answers a peek with what it saw at the first one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[Key, object] = {}
+
+    def peek(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
+        found = super().load(tenants, keys)
+        rows = {key: self._seen.setdefault(key, row) for key, row in found.rows.items()}
+        return Slice(found.now, found.heads, rows)  # type: ignore[arg-type]
+
+
+class Hasty(MemoryStore):
+    """Shows rows to a peek that are still on their way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._coming: dict[Key, object] = {}
+
+    def append(self, batch: Append) -> None:
+        self._coming = {some.key(row): row for row in batch.rows}
+        super().append(batch)
+
+    def peek(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
+        found = super().load(tenants, keys)
+        rows = {key: self._coming.get(key, row) for key, row in found.rows.items()}
+        return Slice(found.now, found.heads, rows)  # type: ignore[arg-type]
+
+
+class Impressionable(MemoryStore):
+    """Lets the writer go by what a reader looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: dict[Key, object] = {}
+
+    def load(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
+        found = super().load(tenants, keys)
+        rows = {key: self._kept.get(key, row) for key, row in found.rows.items()}
+        return Slice(found.now, found.heads, rows)  # type: ignore[arg-type]
+
+    def peek(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
+        found = super().load(tenants, keys)
+        self._kept |= found.rows
+        return found
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [
+        (Shortsighted, a_peek_gives_what_a_load_gives),
+        (Hasty, a_peek_sees_what_is_committed_and_nothing_else),
+        (Impressionable, a_peek_leaves_nothing_behind),
+        (Shortsighted, a_peek_sees_what_is_committed_and_nothing_else),
+    ],
+)
+def test_a_store_whose_peek_breaks_a_rule_fails_the_check_of_that_rule(broken: type[MemoryStore], check: Check) -> None:
+    with pytest.raises(AssertionError):
+        check(broken)
 
 
 def test_a_store_that_forgets_fails_the_durable_checks() -> None:

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kiff.client import Client
     from kiff.domain import Domain, Issue, Transition, check, load
     from kiff.embedded import open_runtime
     from kiff.errors import ActionFailed, KiffError, Unfinished
@@ -30,6 +31,7 @@ _HOME = {
     "Approval": "kiff.protocol.action",
     "ApprovalPolicy": "kiff.protocol.action",
     "Caller": "kiff.protocol.actor",
+    "Client": "kiff.client",
     "Domain": "kiff.domain",
     "Emits": "kiff.protocol.action",
     "Issue": "kiff.domain",
@@ -52,6 +54,7 @@ __all__ = [
     "Approval",
     "ApprovalPolicy",
     "Caller",
+    "Client",
     "Domain",
     "Emits",
     "Issue",

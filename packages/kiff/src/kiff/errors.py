@@ -4,17 +4,22 @@
     ├── InvalidInput            the caller sent something KIFF cannot accept; `field` says where
     │   ├── InvalidJson         bytes or values outside the strict JSON that digests are made of
     │   └── InvalidDomain       a kiff.yaml or contract set that cannot be used; `issues` lists every problem
+    ├── Unauthorized            the credential is missing, unknown, revoked or expired; it does not say which
     ├── NotFound                no such entity, approval, receipt, operation or domain in this tenant
     ├── Forbidden               the caller may not do this; nothing was changed
     ├── Conflict                the request collides with something already decided
     │   ├── IdempotencyConflict the same id was used before with other content
     │   ├── ApprovalDecided     somebody answered this approval first
-    │   └── OperationSettled    the operation already has an outcome that this one contradicts
+    │   ├── OperationSettled    the operation already has an outcome that this one contradicts
+    │   ├── StateInUse          a domain version drops a state that entities are in; `in_use` names one for each
+    │   └── AuthorityChanged    who calls is known differently by now; draw the command up again
+    ├── RateLimited             this key or tenant asks too often; nothing was recorded, `retry_after_seconds` says when
     ├── Overloaded              a bounded queue or executor slot is full; nothing was recorded, try again
     ├── Closed                  the runtime is shutting down; nothing was recorded
     ├── ActionFailed            an executor raises it to say: it failed, and nothing happened outside
     │   └── Unfinished          an executor that nobody has written yet
     ├── KeyUnusable             a signing key is missing, unreadable or readable by others
+    ├── Unanswered              a client got no answer that can be trusted from a server; the same id brings it
     └── StoreError              the store cannot serve
         ├── StoreUnavailable    disk full, read-only, I/O error: nothing was acknowledged
         ├── StoreCorrupt        the database does not hold what was written
@@ -71,6 +76,10 @@ class InvalidDomain(InvalidInput):
         self.issues = issues
 
 
+class Unauthorized(KiffError):
+    code = "unauthorized"
+
+
 class NotFound(KiffError):
     code = "not_found"
 
@@ -101,6 +110,18 @@ class OperationSettled(Conflict):
     code = "operation_settled"
 
 
+class StateInUse(Conflict):
+    code = "state_in_use"
+
+
+class AuthorityChanged(Conflict):
+    code = "authority_changed"
+
+
+class RateLimited(KiffError):
+    code = "rate_limited"
+
+
 class Overloaded(KiffError):
     code = "overloaded"
 
@@ -123,6 +144,19 @@ class Unfinished(ActionFailed):
 
 class KeyUnusable(KiffError):
     code = "key_unusable"
+
+
+class Unanswered(KiffError):
+    """Raised by a client: nothing came back, or something that is no answer of KIFF's. It never means `allowed`.
+
+    `may_have_acted`: the request was a write and may have reached the server; the same id brings its answer.
+    """
+
+    code = "unanswered"
+
+    def __init__(self, message: str, *, may_have_acted: bool = False, **detail: Any) -> None:
+        super().__init__(message, **detail)
+        self.may_have_acted = may_have_acted
 
 
 class StoreError(KiffError):

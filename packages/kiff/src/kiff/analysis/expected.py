@@ -250,31 +250,38 @@ class EntityRows:
         if granted:
             approval["use_by"] = parse_rfc3339(data["use_by"], field="use_by")
             self._granted_to_run = data["approval_id"] if approval.get("on_grant") == "run" else None
-        verdict = "grant" if granted else "deny"
+        said = {"status": approval["status"], "reviewed_by": reviewer, "reason": reason}
+        self._answered("grant" if granted else "deny", record, data, said)
+
+    def _cancelled(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        actor, reason = record["actor"]["id"], data["reason"]
+        self._answered("cancel", record, data, {"status": "cancelled", "reviewed_by": actor, "reason": reason})
+        self._hold_ended(record, data)
+
+    def _answered(self, verdict: str, record: dict[str, Any], data: dict[str, Any], said: Fields) -> None:
+        """The answer to whoever reviewed or cancelled."""
         self._review = {
             "id": data["approval_id"],
-            "status": approval["status"],
             "action_name": data["action"],
             "entity_id": self._entity.split(":", 1)[1],
-            "reviewed_by": reviewer,
             "reviewed_at": record["at"],
-            "reason": reason,
             "use_by": data.get("use_by"),
             "operation_id": None,
+            **said,
         }
-        compared = digest("\0".join((verdict, data["approval_id"], reviewer, reason)).encode())
+        compared = "\0".join((verdict, data["approval_id"], said["reviewed_by"], said["reason"]))
         row = self._row(CommandRow, data["command_id"])
-        row |= {"digest": compared, "status": "final", "operation_id": None, "answer": self._review}
+        row |= {"digest": digest(compared.encode()), "status": "final", "operation_id": None, "answer": self._review}
 
     def _hold_ended(self, record: dict[str, Any], data: dict[str, Any]) -> None:
-        """A hold that led to no clearance: `approval_expired`, or the `action_blocked` of a denial."""
+        """A hold that led to no clearance: it expired, was cancelled, or (`action_blocked`) was denied."""
         if "receipt" not in data:
             return
         approval = self._row(ApprovalRequest, data["approval_id"])
-        expired = record["kind"] == "approval_expired"
-        if expired:
-            approval["status"] = "expired"
-        else:
+        ended = _ENDED.get(record["kind"])
+        if ended is not None:
+            approval["status"] = ended
+        if ended != "expired":
             self._review["receipt_id"] = data["receipt"]["id"]
         first = {"code": "state_not_allowed", "detail": {"entity": self._entity}, "outcome": "blocked"}
         row = self._row(CommandRow, approval["command_id"])
@@ -286,7 +293,7 @@ class EntityRows:
             "entity": self._entity,
             "receipt_id": data["receipt"]["id"],
             "trace_id": record["trace_id"],
-            "reasons": data["reasons"] if expired else [first, *data["reasons"]],
+            "reasons": data["reasons"] if ended else [first, *data["reasons"]],
             "approval_id": data["approval_id"],
         }
 
@@ -370,12 +377,15 @@ def event_digest(event: dict[str, Any], entity: str, payload: bytes) -> str:
     return digest(b"\0".join((event["type"].encode(), entity.encode(), event["source"].encode(), payload)))
 
 
+_ENDED = {"approval_cancelled": "cancelled", "approval_expired": "expired"}
+
 _READ: dict[str, Callable[[EntityRows, dict[str, Any], dict[str, Any]], None]] = {
     "action_blocked": EntityRows._hold_ended,
     "action_executed": EntityRows._settled,
     "action_failed": EntityRows._settled,
     "action_unknown": EntityRows._settled,
     "action_validated": EntityRows._validated,
+    "approval_cancelled": EntityRows._cancelled,
     "approval_denied": EntityRows._reviewed,
     "approval_expired": EntityRows._hold_ended,
     "approval_granted": EntityRows._reviewed,

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import orjson
 from msgspec import Struct, ValidationError, convert
 
+from kiff.analysis.authority import AuthorityRows
+from kiff.analysis.expected import UNREADABLE
 from kiff.analysis.findings import MOST, Findings
 from kiff.analysis.hash_tiles import TileCheck
 from kiff.analysis.heads import Mark, Marks
@@ -97,6 +99,7 @@ class LogCheck:
         self.broken: set[int] = set()
         """Records that were named as changed or missing."""
         self.activations: list[dict[str, Any]] = []
+        self.authority = AuthorityRows()
         self._store = store
         self._tenant = tenant
         self._head = head
@@ -180,7 +183,16 @@ class LogCheck:
         self._last_at = line.at
         if line.kind == "domain_activated":
             self.activations.append(line.data)
+        if line.entity is None:
+            self._authority(where, line)
         return value
+
+    def _authority(self, where: str, line: Line) -> None:
+        try:
+            self.authority.take(line.kind, line.at, line.data)
+        except UNREADABLE as error:
+            message = f"lacks what its kind needs ({type(error).__name__}: {error!s:.80})"
+            self._findings.add(where, "data", message)
 
     def _read(self, row: RecordRow) -> Problem | tuple[Line, dict[str, Any]]:
         where = f"record {row.seq}"

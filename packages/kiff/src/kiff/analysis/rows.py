@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from msgspec import DecodeError, Struct, json
 
+from kiff.analysis.authority import AUTHORITY, AuthorityRows
 from kiff.analysis.expected import UNREADABLE, EntityRows, Expected, Fields
 from kiff.analysis.findings import Findings
 from kiff.analysis.history import BLOBS, PAGE, Versions, pages, read_body, subjects
@@ -14,9 +15,10 @@ from kiff.canonical import digest
 from kiff.domain import Domain
 from kiff.errors import InvalidDomain
 from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.state import EntityState
-from kiff.runtime.answers import Decided, Executed, Ingested, Reviewed
+from kiff.runtime.answers import Activated, Decided, Established, Executed, Ingested, Reviewed
 from kiff.runtime.ports import Key, Store
 from kiff.runtime.rows import (
     KEYS,
@@ -38,12 +40,17 @@ NAMES: dict[type, str] = {
     EntityState: "entity",
     LastApproval: "last approval",
     Runway: "runway",
+    Tenant: "tenant",
+    Member: "member",
+    Credential: "credential",
 }
 """What a problem calls a row: `approval appr_…`."""
 
 _BY_ENTITY = (ApprovalRequest, Clearance, CommandRow, EntityState, LastApproval, Runway)
 _OPEN = ("pending", "granted", "open")
 _REVIEW = "review:"
+_ADMIN = "admin:"
+_ACTIVATE = "activate:"
 _AT_ONCE = 500
 
 
@@ -52,16 +59,24 @@ class RowCheck:
 
     Args:
         activations: the data of each `domain_activated` record, in order.
+        authority: what the records that changed authority lead to.
         broken: records that were named already as changed.
     """
 
     def __init__(
-        self, store: Store, tenant: str, findings: Findings, activations: list[dict[str, Any]], broken: set[int]
+        self,
+        store: Store,
+        tenant: str,
+        findings: Findings,
+        activations: list[dict[str, Any]],
+        authority: AuthorityRows,
+        broken: set[int],
     ) -> None:
         self._store = store
         self._tenant = tenant
         self._findings = findings
         self._activations = activations
+        self._authority = authority
         self._broken = broken
         self._versions = Versions(store, tenant)
         self._found: Counter[type] = Counter()
@@ -73,8 +88,9 @@ class RowCheck:
             self._entity(entity)
             if len(self._waiting) >= _AT_ONCE:
                 self._compare_waiting()
+        self._waiting |= self._authority.rows
         self._compare_waiting()
-        for kind in _BY_ENTITY:
+        for kind in (*_BY_ENTITY, *AUTHORITY):
             if self._store.count(kind, self._tenant) != self._found[kind]:
                 self._strays(kind)
         self._blobs()
@@ -143,7 +159,7 @@ class RowCheck:
 
     def _strays(self, kind: type) -> None:
         """There are more rows than the log tells of: they are looked for, which takes memory for their keys."""
-        known: set[str] = set()
+        known: set[str] = {key for row_kind, key in self._authority.rows if row_kind is kind}
         for entity in subjects(self._store, self._tenant):
             told = self._told(entity, Findings())[0].rows()
             known |= {key for row_kind, key in told if row_kind is kind}
@@ -210,6 +226,10 @@ def _shape(row: CommandRow) -> type[Struct]:
         return Ingested
     if row.id.startswith(_REVIEW):
         return Reviewed
+    if row.id.startswith(_ADMIN):
+        return Established
+    if row.id.startswith(_ACTIVATE):
+        return Activated
     return Decided if row.digest.startswith("decide:") else Executed
 
 

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from kiff.cli.exits import Exit
 from kiff.cli.failure import report
-from kiff.errors import Forbidden
+from kiff.errors import Forbidden, Unanswered, Unauthorized
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "approvals": ("kiff.cli.approvals", "See what waits for a person, and answer it."),
@@ -27,14 +27,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("kiff.cli.export", "Take the log out, with its proof, for whoever audits it."),
     "graph": ("kiff.cli.graph", "Draw the state machine of a domain."),
     "ingest": ("kiff.cli.ingest", "Record what happened to an entity, and move its state."),
+    "keys": ("kiff.cli.keys", "Mint, list and revoke the keys of a tenant on a server."),
+    "login": ("kiff.cli.login", "Sign in on a server, or approve the login of another program."),
+    "logout": ("kiff.cli.logout", "Sign out on a server."),
+    "members": ("kiff.cli.members", "Say who somebody is on a server, and what they may do."),
     "new": ("kiff.cli.new", "Make a project: a governed domain that runs."),
     "operations": ("kiff.cli.operations", "See how cleared actions ended, and settle unknown ones."),
     "propose": ("kiff.cli.propose", "Ask whether an action may run now, by the caller's own hand."),
     "receipts": ("kiff.cli.receipts", "Take a receipt out of a database, with its proof."),
     "replay": ("kiff.cli.replay", "Fold the events and decide history again, and compare."),
     "scaffold": ("kiff.cli.scaffold", "Write the Python of a domain: contracts, executors, tests."),
+    "serve": ("kiff.cli.serve", "Serve tenants over HTTP."),
     "state": ("kiff.cli.state", "Where an entity is now, or was."),
+    "tail": ("kiff.cli.tail", "Follow the log of a server as it grows."),
     "timeline": ("kiff.cli.timeline", "What happened to one entity, step by step."),
+    "trigger": ("kiff.cli.trigger", "Try out what an event leads to."),
+    "up": ("kiff.cli.up", "Start a server with a tenant to try things on."),
     "verify": ("kiff.cli.verify", "Check a receipt, a bundle, an export or a whole database."),
     "version": ("kiff.cli.version", "Versions of KIFF and of what it stands on."),
 }
@@ -87,8 +95,17 @@ def run(argv: Sequence[str]) -> int:
         return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001  the edge: whatever went wrong becomes a line and an exit code
         report(error, debug=debug)
-        return Exit.BLOCKED if isinstance(error, Forbidden) else Exit.FAILED
+        return _ending(error)
     return code if isinstance(code, int) else Exit.DONE
+
+
+def _ending(error: Exception) -> Exit:
+    """Not to be known, not to be allowed, and not to know whether it was done are no plain failures."""
+    if isinstance(error, Unauthorized):
+        return Exit.SIGN_IN
+    if isinstance(error, Unanswered) and error.may_have_acted:
+        return Exit.UNKNOWN
+    return Exit.BLOCKED if isinstance(error, Forbidden) else Exit.FAILED
 
 
 def main() -> None:

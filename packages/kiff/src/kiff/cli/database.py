@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from kiff.cli.settings import setting_option, settings, variable
 from kiff.embedded import open_runtime
@@ -23,6 +24,17 @@ def database_option(command: F) -> F:
     """Adds `--db` and `--tenant`."""
     tenant = setting_option("tenant", "Whose log.")
     return setting_option("db", "The database file.", to="database")(tenant(command))
+
+
+def only_a_database(what: str) -> None:
+    """Refuses to take the database at hand for the server that the settings name.
+
+    Raises:
+        click.UsageError: there is such a server, and no `--db` on the command line.
+    """
+    is_named = click.get_current_context().get_parameter_source("database") is ParameterSource.COMMANDLINE
+    if settings().url and not is_named:
+        raise click.UsageError(f"{what} works on a database, and {settings().url} is a server: name one with --db")
 
 
 def database_argument(command: F) -> F:

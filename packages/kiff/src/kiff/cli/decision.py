@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -10,11 +11,8 @@ from msgspec import to_builtins
 from kiff.cli.exits import Exit
 from kiff.cli.output import print_fields
 from kiff.cli.safe_text import visible
-from kiff.errors import Conflict
-from kiff.gate import explain
-from kiff.protocol.decision import Decision
+from kiff.client.nouns import Rehearsed
 from kiff.runtime import Decided, Executed
-from kiff.runtime.world import Change
 
 _RULES = {
     "approval_denied": "approval_policy",
@@ -48,18 +46,19 @@ _HINTS = {
 _WORDS = {"approval_required": "held"}
 
 
-def show_decision(answer: Decided, output: str, *, domain_version: str | None) -> Exit:
+def show_decision(answer: Decided, output: str, *, domain_version: str | None, hints: Mapping[str, str] = {}) -> Exit:
     """Shows what the gate said, and how the operation ended when there was one.
 
     Args:
         domain_version: which version decided.
+        hints: by reason code, where they are others than on a database.
 
     Returns:
         What the command ends with.
     """
     print_fields(output, _fields(answer, output))
     if answer.outcome != "allowed":
-        _say(answer, domain_version, dry_run=False)
+        _say(answer, domain_version, hints)
     elif isinstance(answer, Executed) and answer.status not in (None, "succeeded"):
         click.echo(f"{answer.status}: {answer.action} on {answer.entity}: {visible(answer.message)}", err=True)
         if answer.status == "unknown":
@@ -67,21 +66,18 @@ def show_decision(answer: Decided, output: str, *, domain_version: str | None) -
     return exit_of(answer)
 
 
-def show_rehearsed(change: Change, output: str, *, action: str, entity: str) -> Exit:
-    """Shows what the gate would say. Its ids mean nothing, so none is shown."""
-    if change.answer is None and not change.records:
-        raise Conflict(f"this call is in flight as `{change.wait}`", operation_id=change.wait)
-    answer = change.answer if isinstance(change.answer, Decided) else _cleared(action, entity)
+def show_rehearsed(answer: Rehearsed, output: str) -> Exit:
+    """Shows what the gate would say. There are no ids to show."""
     fields = {
         "dry_run": True,
         "outcome": answer.outcome,
         "reasons": _reasons(answer, output),
         "message": answer.message,
-        "records": [record.kind for record in change.records],
+        "records": list(answer.records),
     }
     print_fields(output, fields)
     if answer.outcome != "allowed":
-        _say(answer, None, dry_run=True)
+        _say(answer, None)
     return exit_of(answer)
 
 
@@ -130,21 +126,17 @@ def _reasons(answer: Decided, output: str) -> Any:
     return [reason.code for reason in answer.reasons]
 
 
-def _say(answer: Decided, domain_version: str | None, *, dry_run: bool) -> None:
+def _say(answer: Decided, domain_version: str | None, hints: Mapping[str, str] | None = None) -> None:
+    """The rule, the receipt and what to do next; neither of the last two for a dry run, which has no `hints`."""
     code = answer.reason
     word = _WORDS.get(answer.outcome, answer.outcome)
     click.echo(f"{word}: {answer.action} on {answer.entity}: {visible(answer.message)}   [{code}]", err=True)
     where = [f"actions/{answer.action}/{_RULES[code]}"] if code in _RULES else []
     place = "  ".join(filter(None, (domain_version, *where)))
     told = [f"rule   {place}"] if place else []
-    told += [] if dry_run else [f"receipt {answer.receipt_id}"]
+    told += [] if hints is None else [f"receipt {answer.receipt_id}"]
     if told:
         click.echo(f"  {'   '.join(told)}", err=True)
-    hint = _HINTS.get(code)
-    if hint and not dry_run and (answer.approval_id or "{approval}" not in hint):
+    hint = None if hints is None else hints.get(code, _HINTS.get(code))
+    if hint and (answer.approval_id or "{approval}" not in hint):
         click.echo(f"  hint   {hint.format(approval=answer.approval_id, entity=answer.entity)}", err=True)
-
-
-def _cleared(action: str, entity: str) -> Executed:
-    """An allowed execute is answered when its operation has ended, and a rehearsal has none."""
-    return Executed("", "allowed", action, entity, explain(Decision("allowed")), "", "")

@@ -26,8 +26,8 @@ PROJECT = Path(__file__).parents[1] / "templates" / "refund-ops"
 def command(context: click.Context, folder: Path, fresh: bool, output: str) -> None:
     """The governed loop on a real database, in one screen.
 
-    Five endings and a retry storm against an outside payment ledger, then the proof. Ends with 0 only if every
-    line is as promised.
+    Five endings and a retry storm against an outside payment ledger, then the proof, then the five endings again
+    through a server. Ends with 0 only if every line is as promised.
     """
     sys.path.insert(0, str(PROJECT))  # a project is a folder of plain modules, not part of this package
     context.exit(import_module("demo").run(folder, fresh=fresh, output=output))

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from kiff.cli.answer import fields
-from kiff.cli.database import database_option, snapshot
 from kiff.cli.domain_file import domain_argument, read_domain
+from kiff.cli.exits import Exit
 from kiff.cli.noun import Noun
 from kiff.cli.output import output_option, print_fields, print_json, print_rows
-from kiff.cli.principals import acting_options, caller
+from kiff.cli.place import Place
+from kiff.cli.place_options import acting_place_option, place_option
 from kiff.domain import Domain
-from kiff.embedded import open_runtime
+from kiff.domain.difference import Difference, differences
 from kiff.errors import NotFound
-from kiff.protocol.actor import Caller
-from kiff.runtime import Activated
-from kiff.runtime.clock import Ulids
-from kiff.runtime.commands import Activate
-from kiff.runtime.rehearsal import Rehearsal
-from kiff.stores.memory import MemoryStore
 
 COLUMNS = ("version", "active", "entity_type", "domain", "digest")
+CHANGES = ("change", "where", "before", "after")
 
 
 @click.group("domains", cls=Noun)
@@ -34,64 +29,73 @@ def command() -> None:
 
 @command.command("list")
 @output_option
-@database_option
-def list_(output: str, database: Path, tenant: str) -> None:
+@place_option
+def list_(output: str, place: Place) -> None:
     """The published versions, and which one governs an entity type."""
-    with snapshot(database) as still:
-        governs = {row.version: row.entity_type for row in still.active_domains() if row.tenant == tenant}
+    with place.reading() as reading:
         rows = [
             {
-                "version": row.version,
-                "active": "yes" if row.version in governs else "no",
-                "entity_type": governs.get(row.version),
-                "domain": row.domain,
-                "digest": row.digest,
+                "version": each.version,
+                "active": "no" if each.governs is None else "yes",
+                "entity_type": each.governs,
+                "domain": each.domain,
+                "digest": each.digest,
             }
-            for row in still.domain_versions()
-            if row.tenant == tenant
+            for each in reading.versions()
         ]
     print_rows(output, "domains", COLUMNS, rows)
 
 
 @command.command("show")
 @click.argument("version")
-@database_option
-def show(version: str, database: Path, tenant: str) -> None:
+@place_option
+def show(version: str, place: Place) -> None:
     """The content of VERSION (`refund-ops-v2`): JSON, and as such a valid kiff.yaml with everything written out."""
-    with snapshot(database) as still:
-        found = [row for row in still.domain_versions() if (row.tenant, row.version) == (tenant, version)]
+    with place.reading() as reading:
+        content = reading.content(version)
+    print_json(json.loads(content))
+
+
+@command.command("diff")
+@domain_argument
+@output_option
+@place_option
+def diff(file: Path, output: str, place: Place) -> Exit:
+    """What FILE would change in the version that governs its entity type. Ends with 1 when they differ."""
+    after = read_domain(file)
+    with place.reading() as reading:
+        governs = next((each.version for each in reading.versions() if each.governs == after.entity_type), None)
+        if governs is None:
+            message = f"no version governs `{after.entity_type}`; `kiff domains apply` publishes one"
+            raise NotFound(message, entity_type=after.entity_type)
+        before = Domain.from_content(reading.content(governs))
+    found = differences(before, after)
+    print_rows(output, "differences", CHANGES, [_row(each, output) for each in found])
     if not found:
-        raise NotFound(f"no version `{version}` is published", version=version, hint="kiff domains list")
-    print_json(json.loads(found[0].content))
+        click.echo(f"{file} is what {governs} says", err=True)
+        return Exit.DONE
+    if after.version == governs:
+        click.echo(f"  hint   {governs} is published and stays what it is: give the file another `version`", err=True)
+    return Exit.FAILED
 
 
 @command.command("apply")
 @domain_argument
 @click.option("--dry-run", is_flag=True, help="Say whether it could govern, and write nothing.")
-@acting_options
 @output_option
-@database_option
-def apply(
-    file: Path, dry_run: bool, acting: str | None, principals: Path, output: str, database: Path, tenant: str
-) -> None:
+@acting_place_option
+def apply(file: Path, dry_run: bool, output: str, place: Place) -> None:
     """Publish the domain in FILE and make it govern its entity type. Whoever does it needs the role `tenant_owner`.
 
     Applying the same content again changes nothing. The database is made when it is not there.
     """
-    who = caller(acting, principals, tenant)
-    domain = read_domain(file)
-    answer = _rehearsed(who, domain, database)  # what is refused leaves no database behind
-    answer = answer if dry_run else _applied(who, domain, database)
-    print_fields(output, fields(answer, dry_run=dry_run))
+    print_fields(output, fields(place.activate(file, dry_run=dry_run), dry_run=dry_run))
 
 
-def _applied(who: Caller, domain: Domain, database: Path) -> Activated:
-    with open_runtime(database) as runtime:
-        return runtime.activate(who, domain).result()
-
-
-def _rehearsed(who: Caller, domain: Domain, database: Path) -> Activated:
-    store = snapshot(database) if database.is_file() else nullcontext(MemoryStore())
-    with store as still:
-        answer: Activated = Rehearsal(still).take(Activate(who, domain, Ulids().draw())).answer
-        return answer
+def _row(found: Difference, output: str) -> dict[str, object]:
+    told = {"change": found.change, "where": found.where, "before": found.before, "after": found.after}
+    if output in ("json", "jsonl"):
+        return told
+    return {
+        name: value if isinstance(value, str) or value is None else json.dumps(value) for name, value in told.items()
+    }

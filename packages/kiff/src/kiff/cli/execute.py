@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,9 @@ from kiff.cli.settings import setting_option
 @call_options
 @setting_option("executors", "The Python file that holds EXECUTORS.")
 def command(executors: Path, **said: Any) -> Exit:
-    """Run an action through its executor, if the gate allows it now.
+    """Run an action through its executor, if the gate allows it now. A server has executors of its own.
 
     ACTION and ENTITY are as in `kiff propose`. Ends with 0 (it ran and succeeded), 1 (it failed), 14 (nobody knows
     how it ended), 10 (held for a person), 11 (refused), 12 (denied) or 13 (expired).
     """
-    with redirect_stdout(sys.stderr):  # what the file prints while it is imported is no data of ours
-        functions = registry(executors)
-    return put("execute", **said, executors=functions)
+    return put("execute", **said, executors=lambda: registry(executors))

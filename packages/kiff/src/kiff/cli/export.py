@@ -16,7 +16,7 @@ import orjson
 
 from kiff.analysis.export import export_lines
 from kiff.analysis.history import pages
-from kiff.cli.database import database_option, snapshot
+from kiff.cli.database import database_option, only_a_database, snapshot
 from kiff.cli.progress import progress
 from kiff.cli.safe_text import visible
 from kiff.cli.summary import summary
@@ -38,8 +38,10 @@ def command(entity: str | None, form: str, target: Path | None, database: Path, 
     """Take the log out, with its proof, for whoever audits it.
 
     jsonl: every record with the receipt it binds, and the signed head over them; `kiff verify` checks such a file
-    with the issuer's key set. csv: a line a record, for reading; it proves nothing.
+    with the issuer's key set. csv: a line a record, for reading; it proves nothing. It works on a database only; from
+    a server, `kiff receipts show --bundle` takes evidence out.
     """
+    only_a_database("kiff export")
     ref = None if entity is None else ":".join(split_ref(entity))
     with snapshot(database) as still:
         if ref is not None and not still.records(tenant, entity=ref, limit=1):

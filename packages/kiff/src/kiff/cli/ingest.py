@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from kiff.cli.answer import fields
-from kiff.cli.database import database_option, snapshot, writing
 from kiff.cli.exits import Exit
 from kiff.cli.given import whole_object
 from kiff.cli.output import output_option, print_fields
-from kiff.cli.principals import acting_options, caller
+from kiff.cli.place import Place
+from kiff.cli.place_options import acting_place_option
 from kiff.cli.repeat import repeated, repeating_option
 from kiff.cli.safe_text import visible
-from kiff.protocol.actor import Caller
-from kiff.runtime import Ingested
-from kiff.runtime.rehearsal import Rehearsal
 
 
 @click.command("ingest")
@@ -28,9 +24,8 @@ from kiff.runtime.rehearsal import Rehearsal
 @click.option("--occurred-at", metavar="TIME", help="When, as the source says it (RFC 3339).")
 @repeating_option("--id", "event")
 @click.option("--dry-run", is_flag=True, help="Say where it would lead, and write nothing.")
-@acting_options
 @output_option
-@database_option
+@acting_place_option
 def command(
     type: str,
     entity: str,
@@ -39,11 +34,8 @@ def command(
     occurred_at: str | None,
     id: str | None,
     dry_run: bool,
-    acting: str | None,
-    principals: Path,
     output: str,
-    database: Path,
-    tenant: str,
+    place: Place,
 ) -> Exit:
     """Record what happened to an entity, and move its state.
 
@@ -51,25 +43,21 @@ def command(
     `events.ingest`. Ends with 11 when the event leads nowhere from the entity's state: it is recorded, and the
     state stays.
     """
-    who = caller(acting, principals, tenant)
     said: dict[str, Any] = {"type": type, "entity": entity, "source": source, "occurred_at": occurred_at}
     said["payload"] = None if payload is None else whole_object(payload, flag="--payload")
+    return tell(place, said, id, output, dry_run=dry_run)
+
+
+def tell(place: Place, event: dict[str, Any], id: str | None, output: str, *, dry_run: bool = False) -> Exit:
+    """Says what happened, and shows where it led.
+
+    Args:
+        id: the event's; drawn when it is None.
+    """
     with repeated("--id", id, "evt", quiet=dry_run) as event_id:
-        said["id"] = event_id
-        answer = (_rehearsed if dry_run else _written)(who, said, database)
+        answer = place.ingest({**event, "id": event_id}, dry_run=dry_run)
         print_fields(output, fields(answer, dry_run=dry_run))
     if not answer.applied:
-        click.echo(f"refused: {type} on {answer.entity}: {visible(answer.message)}   [{answer.code}]", err=True)
+        what = f"{event['type']} on {answer.entity}"
+        click.echo(f"refused: {what}: {visible(answer.message)}   [{answer.code}]", err=True)
     return Exit.DONE if answer.applied else Exit.BLOCKED
-
-
-def _written(who: Caller, said: dict[str, Any], database: Path) -> Ingested:
-    with writing(database) as runtime:
-        return runtime.ingest(who, **said).result()
-
-
-def _rehearsed(who: Caller, said: dict[str, Any], database: Path) -> Ingested:
-    with snapshot(database) as still:
-        rehearsal = Rehearsal(still)
-        answer: Ingested = rehearsal.take(rehearsal.edge.ingest(who, **said)).answer
-        return answer

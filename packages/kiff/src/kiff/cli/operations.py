@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from kiff.cli.answer import fields
-from kiff.cli.database import database_option, snapshot, writing
 from kiff.cli.given import whole_object
 from kiff.cli.noun import Noun
 from kiff.cli.output import MOST_ROWS, output_option, print_fields, print_rows
-from kiff.cli.principals import acting_options, caller
-from kiff.protocol.actor import Caller
-from kiff.protocol.clearance import Clearance
-from kiff.protocol.instant import rfc3339
-from kiff.runtime import Settled
-from kiff.runtime.rehearsal import Rehearsal
+from kiff.cli.place import Place
+from kiff.cli.place_options import acting_place_option, place_option
+from kiff.client.nouns import Operation
 
 COLUMNS = ("operation_id", "status", "action", "entity", "principal", "cleared_at", "settled_by", "disputed")
 STATUSES = ("open", "unknown", "succeeded", "failed", "cancelled", "expired")
@@ -34,12 +29,12 @@ def command() -> None:
 @click.option("--status", type=click.Choice([*STATUSES, "all"]), multiple=True, help="Only these; may be repeated.")
 @click.option("--limit", type=click.IntRange(1, MOST_ROWS), default=MOST, show_default=True, help="At most so many.")
 @output_option
-@database_option
-def list_(status: tuple[str, ...], limit: int, output: str, database: Path, tenant: str) -> None:
+@place_option
+def list_(status: tuple[str, ...], limit: int, output: str, place: Place) -> None:
     """The operations that are open or unknown, the oldest first, unless --status asks for others."""
     wanted = (None,) if "all" in status else status or NEEDED
-    with snapshot(database) as still:
-        found = [each for one in wanted for each in still.clearances(tenant, status=one, limit=limit)]
+    with place.reading() as reading:
+        found = [each for one in wanted for each in reading.operations(one, limit)]
     rows = [_row(each) for each in sorted(found, key=lambda each: (each.cleared_at, each.id))[:limit]]
     print_rows(output, "operations", COLUMNS, rows)
     if not rows:
@@ -53,9 +48,8 @@ def list_(status: tuple[str, ...], limit: int, output: str, database: Path, tena
 @click.option("--event", "events", multiple=True, help="An event of the contract's `emits`; may be repeated.")
 @click.option("--result", metavar="JSON", help="What came of it: a JSON object, @FILE, or - for stdin.")
 @click.option("--dry-run", is_flag=True, help="Say what would come of it, and write nothing.")
-@acting_options
 @output_option
-@database_option
+@acting_place_option
 def settle(
     operation_id: str,
     status: Literal["succeeded", "failed", "cancelled", "unknown"],
@@ -63,48 +57,31 @@ def settle(
     events: tuple[str, ...],
     result: str | None,
     dry_run: bool,
-    acting: str | None,
-    principals: Path,
     output: str,
-    database: Path,
-    tenant: str,
+    place: Place,
 ) -> None:
     """Say how OPERATION_ID ended: the app that ran it in time, afterwards a reviewer who looked and did not propose it.
 
     Without --event, a success emits the one event that the contract declares. Settling the same way again changes
     nothing; another answer is recorded as a contradiction, and the operation is unknown until a person looks.
     """
-    who = caller(acting, principals, tenant)
     said: dict[str, Any] = {"message": message, "events": list(events) or None}
     said["output"] = None if result is None else whole_object(result, flag="--result")
-    settled = (_rehearsed if dry_run else _settled)(who, operation_id, status, said, database)
-    print_fields(output, fields(settled, dry_run=dry_run))
+    print_fields(output, fields(place.settle(operation_id, status, said, dry_run=dry_run), dry_run=dry_run))
 
 
-def _settled(who: Caller, operation_id: str, status: Any, said: dict[str, Any], database: Path) -> Settled:
-    with writing(database) as runtime:
-        return runtime.settle(who, operation_id, status, **said).result()
-
-
-def _rehearsed(who: Caller, operation_id: str, status: Any, said: dict[str, Any], database: Path) -> Settled:
-    with snapshot(database) as still:
-        rehearsal = Rehearsal(still)
-        answer: Settled = rehearsal.take(rehearsal.edge.settle(who, operation_id, status, **said)).answer
-        return answer
-
-
-def _row(clearance: Clearance) -> dict[str, Any]:
+def _row(operation: Operation) -> dict[str, Any]:
     return {
-        "operation_id": clearance.id,
-        "status": clearance.status,
-        "action": clearance.action,
-        "entity": clearance.entity,
-        "principal": clearance.principal,
-        "cleared_at": rfc3339(clearance.cleared_at),
-        "settled_by": clearance.settled_by,
-        "disputed": "yes" if clearance.disputed else "no",
-        "mode": clearance.mode,
-        "deadline": rfc3339(clearance.deadline),
-        "receipt_id": clearance.receipt_id,
-        "approval_id": clearance.approval_id,
+        "operation_id": operation.id,
+        "status": operation.status,
+        "action": operation.action,
+        "entity": operation.entity,
+        "principal": operation.principal,
+        "cleared_at": operation.cleared_at,
+        "settled_by": operation.settled_by,
+        "disputed": "yes" if operation.disputed else "no",
+        "mode": operation.mode,
+        "deadline": operation.deadline,
+        "receipt_id": operation.receipt_id,
+        "approval_id": operation.approval_id,
     }

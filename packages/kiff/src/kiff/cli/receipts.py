@@ -10,20 +10,17 @@ from typing import Any
 import click
 from msgspec import to_builtins
 
-from kiff.analysis.history import receipts
 from kiff.canonical import MAX_INT
-from kiff.cli.database import database_option, snapshot
+from kiff.cli.database import database_option, only_a_database, snapshot
 from kiff.cli.exits import BY_STATUS, Exit
 from kiff.cli.key_set import keys_of
 from kiff.cli.noun import Noun
 from kiff.cli.output import MOST_ROWS, output_option, print_json, print_rows
+from kiff.cli.place import Place
+from kiff.cli.place_options import place_option
 from kiff.cli.verdict import print_verdict
-from kiff.errors import InvalidInput, NotFound
-from kiff.ledger import compact_jws, verify_receipt
-from kiff.ledger.receipts import signature_bytes
+from kiff.ledger import verify_receipt
 from kiff.protocol.ids import split_ref
-from kiff.protocol.receipt import Receipt
-from kiff.runtime.ports import Store
 from kiff.runtime.reading import Reading
 
 COLUMNS = ("seq", "receipt_id", "issued_at", "entity", "action", "decision", "reason")
@@ -40,13 +37,12 @@ def command() -> None:
 @click.option("--after", type=click.IntRange(-1, MAX_INT), default=-1, help="Only those of records with a greater seq.")
 @click.option("--limit", type=click.IntRange(1, MOST_ROWS), default=PAGE, show_default=True, help="At most so many.")
 @output_option
-@database_option
-def list_(entity: str | None, after: int, limit: int, output: str, database: Path, tenant: str) -> None:
+@place_option
+def list_(entity: str | None, after: int, limit: int, output: str, place: Place) -> None:
     """The receipts, oldest first: one for each decision, and for the end of each hold."""
     ref = None if entity is None else ":".join(split_ref(entity))
-    with snapshot(database) as still:
-        told = (_row(receipt) for receipt in receipts(still, tenant, after=after))
-        found = (row for row in told if ref in (None, row["entity"]))
+    with place.reading() as reading:
+        found = reading.receipts(ref, after)
         shown = list(islice(found, limit))
         more = next(found, None) is not None
     print_rows(output, "receipts", COLUMNS, shown)
@@ -60,10 +56,11 @@ def list_(entity: str | None, after: int, limit: int, output: str, database: Pat
 @output_option
 @database_option
 def verify(receipt_id: str, jwks: Path | None, output: str, database: Path, tenant: str) -> Exit:
-    """Check RECEIPT_ID: its signature, its record, and that record under the newest signed head.
+    """Check RECEIPT_ID in a database: its signature, its record, and that record under the newest signed head.
 
     A file with a receipt is checked by `kiff verify`. Ends with 0 (valid), 20 (invalid) or 21 (undecidable).
     """
+    only_a_database("kiff receipts verify")
     keys = keys_of(database, jwks)
     with snapshot(database) as still:
         receipt = Reading(still, {}).receipt(receipt_id, tenant=tenant, proof=True)
@@ -79,22 +76,21 @@ def verify(receipt_id: str, jwks: Path | None, output: str, database: Path, tena
 @click.option("--bundle", "form", flag_value="bundle", help="With every record of its trace, each with its proof.")
 @click.option("--jws", "form", flag_value="jws", help="As a compact JWS, for any JOSE library.")
 @output_option
-@database_option
-def show(receipt_id: str, form: str | None, output: str, database: Path, tenant: str) -> None:
+@place_option
+def show(receipt_id: str, form: str | None, output: str, place: Place) -> None:
     """Show RECEIPT_ID.
 
     As JSON it is the receipt and nothing else, so a file of it can be given to `kiff verify`. With --proof and
     --bundle it is always JSON.
     """
-    with snapshot(database) as still:
+    with place.reading() as reading:
         if form == "jws":
-            click.echo(_jws(still, tenant, receipt_id))
+            click.echo(reading.jws(receipt_id))
             return
-        reading = Reading(still, {})
         if form == "bundle":
-            print_json(reading.bundle(receipt_id, tenant=tenant))
+            print_json(reading.bundle(receipt_id))
             return
-        receipt = reading.receipt(receipt_id, tenant=tenant, proof=form == "proof")
+        receipt = reading.receipt(receipt_id, proof=form == "proof")
     if form == "proof" or output == "json":
         print_json(receipt)
     elif output == "jsonl":
@@ -103,25 +99,8 @@ def show(receipt_id: str, form: str | None, output: str, database: Path, tenant:
         print_rows(output, "receipt", ("field", "value"), _members(receipt))
 
 
-def _row(receipt: Receipt) -> dict[str, Any]:
-    return {"seq": receipt.seq} | {name: json.loads(receipt.core).get(name) for name in (*COLUMNS[1:], "trace_id")}
-
-
 def _members(receipt: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"field": name, "value": json.dumps(value) if isinstance(value, dict) else value}
         for name, value in receipt.items()
     ]
-
-
-def _jws(store: Store, tenant: str, receipt_id: str) -> str:
-    receipt = store.receipt(tenant, receipt_id)
-    if receipt is None:
-        raise NotFound(f"there is no receipt `{receipt_id}`", receipt_id=receipt_id)
-    signature = signature_bytes(receipt.signature)
-    if signature is None:
-        raise InvalidInput(
-            f"`{receipt_id}` was signed together with others, which has no JWS form",
-            hint="use --proof: its path in the batch is among the proofs",
-        )
-    return compact_jws(receipt.core, str(json.loads(receipt.core)["kid"]), signature)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kiff.errors import Conflict, StoreError
+from kiff.errors import Conflict, StoreError, Unanswered
 from kiff.runtime.clock import Ulids
 
 
@@ -28,7 +28,7 @@ def repeated(flag: str, given: str | None, prefix: str, *, quiet: bool = False) 
     id = given or f"{prefix}_{Ulids().draw()}"
     try:
         yield id
-    except (KeyboardInterrupt, Conflict, StoreError, OSError) as error:
+    except (KeyboardInterrupt, Conflict, StoreError, Unanswered, OSError) as error:
         lost = type(error) is Conflict or not isinstance(error, Conflict)  # its kinds are answers
         if lost and not quiet and given is None:
             click.echo(f"  again  {flag} {id} repeats this very call, and brings its answer if there is one", err=True)

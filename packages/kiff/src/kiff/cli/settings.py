@@ -28,6 +28,11 @@ class Settings(NamedTuple):
         principals: who may act (`--as`).
         executors: the Python file that holds EXECUTORS.
         tenant: whose log.
+        data: a server's folder.
+        host, port: where a server listens.
+        issuer: the name in a server's receipts and log origins.
+        log_level: debug, info, warning or error.
+        url: the server that commands talk to, instead of a database; empty for none.
     """
 
     db: Path = Path("kiff.db")
@@ -35,9 +40,15 @@ class Settings(NamedTuple):
     principals: Path = Path("principals.toml")
     executors: Path = Path("actions.py")
     tenant: str = "default"
+    data: Path = Path("kiff-data")
+    host: str = "127.0.0.1"
+    port: str = "8480"
+    issuer: str = "kiff"
+    log_level: str = "warning"
+    url: str = ""
 
 
-PATHS = frozenset(Settings._fields) - {"tenant"}
+PATHS = frozenset(name for name, default in Settings._field_defaults.items() if isinstance(default, Path))
 
 
 def variable(name: str) -> str:
@@ -52,7 +63,7 @@ def setting_option(name: str, help: str, *, to: str | None = None) -> Callable[[
         to: what the command's function calls it, when not by the setting's name.
     """
     return click.option(
-        f"--{name}",
+        f"--{name.replace('_', '-')}",
         to or name,
         type=click.Path(path_type=Path) if name in PATHS else str,
         default=lambda: getattr(settings(), name),
@@ -74,9 +85,18 @@ def settings() -> Settings:
     return found
 
 
+def secret() -> str | None:
+    """KIFF_KEY: a key that stands above the credentials file. A secret is no setting, and has no flag."""
+    return os.environ.get("KIFF_KEY") or None
+
+
+def configuration() -> Path:
+    """The user's configuration folder of KIFF; it may not be there."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kiff"
+
+
 def _found(environment: Mapping[str, str]) -> Settings:
-    config = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    said = _read(config / "kiff" / FILE) | _read(Path(FILE))
+    said = _read(configuration() / FILE) | _read(Path(FILE))
     for name in Settings._fields:
         if value := environment.get(variable(name)):
             said[name] = Path(value) if name in PATHS else value

@@ -12,11 +12,13 @@ from typing import Any
 
 import msgspec
 
+from kiff.domain.adapter import Adapter, WebhookMap
 from kiff.protocol.action import ActionContract, Approval, ApprovalPolicy, Emits, Risk
 
 Json = dict[str, Any]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_TOLERANCE = "5m"
 
 
 class Transition(msgspec.Struct, frozen=True):
@@ -79,6 +81,19 @@ def _emits_of(emits: list[str] | Json) -> Emits:
     return Emits(success=tuple(emits.get("success", ())), failure=tuple(emits.get("failure", ())))
 
 
+def adapter_of(adapter: Json) -> Adapter:
+    """The adapter a written one means."""
+    said = adapter.get("map")
+    return Adapter(
+        name=adapter["name"],
+        source=adapter["source"],
+        kind=adapter["kind"],
+        signature=adapter.get("signature"),
+        tolerance_seconds=seconds(adapter.get("tolerance", _TOLERANCE)),
+        map=None if said is None else WebhookMap(**said),
+    )
+
+
 def written(contract: ActionContract) -> Json:
     """The action of a document that means this contract, with nothing left to defaults."""
     policy = contract.approval_policy
@@ -120,7 +135,8 @@ def normal_form(document: Json) -> Json:
     """The one writing of what a document without errors says. Lists keep their order: people read them."""
     normal: Json = {
         "spec": "kiff/v1",
-        **{key: list(document.get(key, ())) for key in ("events", "states", "final", "adapters")},
+        **{key: list(document.get(key, ())) for key in ("events", "states", "final")},
+        "adapters": [_normal_adapter(adapter) for adapter in document.get("adapters", ())],
         "transitions": _normal_transitions(document.get("transitions", ())),
         "actions": [_normal_action(action) for action in document.get("actions", ())],
         "permissions": {"roles": _normal_roles(document.get("permissions", {}).get("roles", {}))},
@@ -133,6 +149,16 @@ def _normal_action(action: Json) -> Json:
     normal = written(contract_of(action))
     for unstated in {"risk", "approval"} - action.keys():
         del normal[unstated]
+    return normal
+
+
+def _normal_adapter(adapter: Json) -> Json:
+    normal = {key: value for key, value in adapter.items() if key != "tolerance"}
+    tolerance = seconds(adapter.get("tolerance", _TOLERANCE))
+    if tolerance != seconds(_TOLERANCE):
+        normal["tolerance"] = f"{tolerance}s"
+    if "map" in adapter:
+        normal["map"] = {key: value for key, value in adapter["map"].items() if value != {}}
     return normal
 
 

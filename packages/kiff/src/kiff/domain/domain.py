@@ -14,9 +14,11 @@ import msgspec
 from kiff import canonical
 from kiff.canonical import Canonical
 from kiff.domain import loader
+from kiff.domain.adapter import Adapter
 from kiff.domain.document import (
     Json,
     Transition,
+    adapter_of,
     contract_of,
     normal_form,
     written,
@@ -68,6 +70,7 @@ class Domain:
         actions: name -> contract, everything stated.
         parameter_checks: action name -> what is wrong with the parameters of a call.
         executors: executor name -> function, for contracts written in Python.
+        adapters: name -> adapter.
         activation_issues: what keeps the domain a draft; empty for a complete one.
     """
 
@@ -86,6 +89,7 @@ class Domain:
     roles: Mapping[str, frozenset[str]]
     parameter_checks: Mapping[str, ParameterCheck]
     executors: Mapping[str, Callable[..., Any]]
+    adapters: Mapping[str, Adapter]
     activation_issues: tuple[Issue, ...]
 
     def __init__(
@@ -257,6 +261,7 @@ def _fill(domain: Domain, normal: Canonical, issues: Issues, functions: Function
             for name, contract in actions.items()
         },
         "executors": {actions[name].executor_name: function for name, function in functions.items()},
+        "adapters": {adapter["name"]: adapter_of(adapter) for adapter in document["adapters"]},
         "activation_issues": issues,
     }
     for field, value in values.items():

@@ -174,6 +174,42 @@ _ADAPTER: dict[str, Any] = {
         "name": _ref("name"),
         "source": _ref("name") | {"description": "The system, e.g. stripe."},
         "kind": _ref("name") | {"description": "How it reaches us, e.g. webhook."},
+        "signature": {
+            "title": "Signature",
+            "description": "How its webhooks are signed. The secret stands elsewhere.",
+            "type": "string",
+            "enum": ["stripe", "standard", "hmac-sha256"],
+        },
+        "tolerance": _ref("duration") | {"description": "How old a signed time may be; default 5m."},
+        "map": _ref("adapter_map"),
+    },
+}
+
+_ADAPTER_MAP: dict[str, Any] = {
+    "title": "adapter map",
+    "description": "Where things are in the JSON body of a webhook. What is not named here is not kept.",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["id", "type", "entity", "events"],
+    "properties": {
+        "id": _ref("body_path") | {"description": "The id of the event."},
+        "type": _ref("body_path") | {"description": "The source's name for what happened."},
+        "entity": _ref("body_path") | {"description": "The id of the entity."},
+        "occurred_at": _ref("body_path") | {"description": "When: seconds since the epoch, or RFC 3339."},
+        "payload": {
+            "title": "Payload",
+            "description": "Name -> where its value is; left out when it is not there.",
+            "type": "object",
+            "propertyNames": _ref("parameter_name"),
+            "additionalProperties": _ref("body_path"),
+        },
+        "events": {
+            "title": "Events",
+            "description": "The source's type -> our event; other types are ignored.",
+            "type": "object",
+            "propertyNames": _ref("source_type"),
+            "additionalProperties": _ref("name"),
+        },
     },
 }
 
@@ -282,6 +318,16 @@ SCHEMA: dict[str, Any] = {
             "a whole number and s, m, h or d, e.g. 30s or 15m",
             "^[1-9][0-9]{0,8}[smhd]$",
         ),
+        "body_path": _text(
+            "path into the body",
+            "up to 16 names or list positions joined by dots, e.g. data.object.id",
+            r"^[A-Za-z0-9_$@:-]{1,64}(\.[A-Za-z0-9_$@:-]{1,64}){0,15}$",
+        ),
+        "source_type": _text(
+            "type of a source",
+            "1 to 128 visible ASCII characters, e.g. charge.refunded",
+            "^[!-~]([ -~]{0,126}[!-~])?$",
+        ),
         "type": {
             "title": "type",
             "description": "A JSON type.",
@@ -293,5 +339,6 @@ SCHEMA: dict[str, Any] = {
         "action": _ACTION,
         "transition": _TRANSITION,
         "adapter": _ADAPTER,
+        "adapter_map": _ADAPTER_MAP,
     },
 }

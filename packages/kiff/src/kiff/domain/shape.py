@@ -37,7 +37,6 @@ _LATER = {
     "action": ("when", "otherwise", "rules", "limits", "grants", "compensate"),
     "approval policy": ("quorum", "binds", "human_only", "evidence"),
     "permissions": ("separate",),
-    "adapter": ("map",),
     "parameter schema": ("default", "optional", "sensitive"),
 }
 

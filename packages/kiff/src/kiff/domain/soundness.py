@@ -12,7 +12,7 @@ from kiff.domain.document import Json, contract_of
 from kiff.domain.issue import Finding, Path, did_you_mean, shown
 from kiff.domain.machine import closed_groups, leading_to, reachable
 from kiff.domain.parts import Parts
-from kiff.domain.structure import event_lists, written_transitions
+from kiff.domain.structure import event_lists, mapped_events, written_transitions
 from kiff.protocol.action import ActionContract
 
 INGEST = "events.ingest"
@@ -202,7 +202,8 @@ def unused_permissions(parts: Parts) -> Iterator[Finding]:
 
 def silent_beginnings(parts: Parts) -> Iterator[Finding]:
     """May somebody say that an entity's first event happened?"""
-    if parts.reached and parts.roles and not any(INGEST in held for held in parts.roles.values()):
+    told = {event for _, event in mapped_events(parts.document)} & {on for start, on in parts.transitions if not start}
+    if parts.reached and parts.roles and not told and not any(INGEST in held for held in parts.roles.values()):
         message = f"no role holds `{INGEST}`, so nobody can report the event that an entity begins with"
         fix = f"add a role for what reports events, such as `event_source: [{INGEST}]`"
         yield _warning(("permissions", "roles"), "nobody_can_ingest", message, fix)

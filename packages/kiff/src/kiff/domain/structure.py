@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from kiff.domain.adapter_problems import adapter_problems
 from kiff.domain.document import Json, contract_of, seconds, starts
 from kiff.domain.issue import Finding, Path, did_you_mean, shown
 from kiff.domain.schema_problems import schema_problems
@@ -31,6 +32,12 @@ def written_transitions(document: Json) -> Iterator[tuple[Path, Json]]:
     for index, transition in enumerate(document.get("transitions", ())):
         if isinstance(transition, dict) and "on" in transition:
             yield ("transitions", index), transition
+
+
+def written_adapters(document: Json) -> Iterator[tuple[Path, Json]]:
+    for index, adapter in enumerate(document.get("adapters", ())):
+        if isinstance(adapter, dict):
+            yield ("adapters", index), adapter
 
 
 def _name_lists(document: Json) -> Iterator[tuple[Path, list[str]]]:
@@ -56,6 +63,13 @@ def event_lists(path: Path, action: Json) -> Iterator[tuple[Path, list[str]]]:
         return
     for key in ("success", "failure"):
         yield (*path, "emits", key), emits.get(key, [])
+
+
+def mapped_events(document: Json) -> Iterator[Use]:
+    """The events that adapters make of webhooks."""
+    for path, adapter in written_adapters(document):
+        for source_type, event in adapter.get("map", {}).get("events", {}).items():
+            yield (*path, "map", "events", source_type), event
 
 
 def repeated_names(document: Json) -> Iterator[Finding]:
@@ -94,6 +108,7 @@ def unknown_events(document: Json) -> Iterator[Finding]:
     for path, action in written_actions(document):
         for where, names in event_lists(path, action):
             used += _each(where, names)
+    used += mapped_events(document)
     yield from _unknown("event", document.get("events"), used)
 
 
@@ -180,6 +195,12 @@ def long_reviewer_permissions(document: Json) -> Iterator[Finding]:
                 yield Finding((*path, "required_permissions"), "too_long", message, fix)
 
 
+def unfit_adapters(document: Json) -> Iterator[Finding]:
+    """Can every adapter that speaks of webhooks take them?"""
+    for path, adapter in written_adapters(document):
+        yield from adapter_problems(adapter, path)
+
+
 def missing_parts(document: Json) -> Iterator[Finding]:
     """Is there everything a governed entity needs?"""
     for key, example in _PARTS.items():
@@ -258,6 +279,7 @@ ERRORS: tuple[Question, ...] = (
     parameter_schemas,
     long_durations,
     long_reviewer_permissions,
+    unfit_adapters,
 )
 ACTIVATION: tuple[Question, ...] = (missing_parts, no_beginning, unfinished_actions, unheld_permissions)
 

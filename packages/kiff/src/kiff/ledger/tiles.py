@@ -7,6 +7,7 @@ and written again each time a tile below them is completed. What was read from w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
@@ -16,6 +17,8 @@ from kiff.ledger.tree import HASH_BYTES, pairs
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
+
+_PATH = re.compile(r"tile/(entries|[0-9])/((?:x[0-9]{3}/){0,4}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
 ReadTile = Callable[[int, int], bytes | None]
 """`read(level, index)`: the stored bytes of a tile, None when there is none."""
@@ -142,3 +145,13 @@ def tile_path(level: int | None, index: int, width: int = WIDTH) -> str:
     number = "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
     partial = "" if width == WIDTH else f".p/{width}"
     return f"tile/{'entries' if level is None else level}/{number}{partial}"
+
+
+def parse_tile_path(path: str) -> tuple[int | None, int, int] | None:
+    """The (level, index, width) that `tile_path` writes exactly so; None for any other text."""
+    found = _PATH.fullmatch(path)
+    if found is None:
+        return None
+    level = None if found[1] == "entries" else int(found[1])
+    index, width = int(found[2].replace("x", "").replace("/", "")), int(found[3] or WIDTH)
+    return (level, index, width) if width <= WIDTH and tile_path(level, index, width) == path else None

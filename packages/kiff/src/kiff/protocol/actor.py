@@ -55,11 +55,18 @@ class Caller(Struct, frozen=True, gc=False):
     Over HTTP these come from the key row, never from the body. In embedded use the process that
     imports KIFF owns the database and the signing key, so it vouches for the callers it names:
     authority is the process owner's.
+
+    Args:
+        credential: the key row it was read from, to be read again by the batch that serves the call; None in
+            embedded use.
+        adapter: the adapter of the domain whose signature vouches for what it brings; it brings events only.
     """
 
     principal: Principal
     roles: tuple[str, ...] = ()
     tenant: str = "default"
+    credential: str | None = None
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         require_id(self.tenant, "tenant")

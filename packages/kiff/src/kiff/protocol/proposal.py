@@ -73,6 +73,8 @@ def draw_up(
     }
     action_digest = digest(encode(call))
     call |= about
+    if caller.credential is not None:
+        call["credential"] = caller.credential
     call |= {
         "id": id,
         "mode": mode,

@@ -124,3 +124,24 @@ class Activated(Struct, frozen=True, omit_defaults=True):
     version: str
     digest: str
     changed: bool = True
+
+
+class Established(Struct, frozen=True):
+    """The answer to a change of authority.
+
+    Args:
+        repeated: the same request was carried out before; this is what came of it then.
+    """
+
+    id: str
+    at: str
+    repeated: bool = False
+
+
+class Noted(Struct, frozen=True):
+    """The answer to a note: when it was first and last written (ms), and how often."""
+
+    id: str
+    first_at: int
+    last_at: int
+    times: int

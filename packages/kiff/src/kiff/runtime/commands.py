@@ -14,16 +14,16 @@ from kiff.canonical import digest
 from kiff.domain import Domain
 from kiff.protocol.actor import Caller, Principal
 from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.event import Event
 from kiff.protocol.proposal import Proposal
 from kiff.protocol.state import EntityState
+from kiff.runtime.in_use import InUse
 from kiff.runtime.ports import Key
-from kiff.runtime.rows import ActiveDomain, CommandRow, LastApproval, Runway
+from kiff.runtime.rows import ActiveDomain, CommandRow, DomainVersion, LastApproval, NoteRow, Runway
 
 SYSTEM = Principal("kiff", "service", name="KIFF")
-AUTHOR = "tenant_owner"
-"""The role that publishing a domain needs (PROTOCOL "Domains"). It is the tenant's, not a domain's."""
 
 
 def about_entity(tenant: str, entity: str) -> tuple[Key, ...]:
@@ -36,6 +36,13 @@ def about_entity(tenant: str, entity: str) -> tuple[Key, ...]:
     )
 
 
+def about_caller(caller: Caller) -> tuple[Key, ...]:
+    """What says, in the batch itself, whose authority a call has. Embedded callers are vouched for by the process."""
+    if caller.credential is None:
+        return ()
+    return ((Credential, caller.tenant, caller.credential), (Member, caller.tenant, caller.principal.id))
+
+
 class Propose(Struct, frozen=True, gc=False):
     """Decide a proposal; in `execute`, hand its clearance to the executor.
 
@@ -43,6 +50,8 @@ class Propose(Struct, frozen=True, gc=False):
         suffix: what the ids of this attempt end in.
         id: the command row's id.
         digest: the compared content: what is to be done, how, and for whom. Not the approval, not the reasoning.
+        asks: only open the approval it takes; a call that takes none is not cleared.
+        trace: the trace the caller is in; None begins one. A resumed call stays in the trace of its hold.
     """
 
     caller: Caller
@@ -51,6 +60,8 @@ class Propose(Struct, frozen=True, gc=False):
     approval_id: str | None
     id: str
     digest: str
+    asks: bool = False
+    trace: str | None = None
 
     @property
     def tenant(self) -> str:
@@ -66,13 +77,22 @@ class Propose(Struct, frozen=True, gc=False):
             (CommandRow, tenant, self.id),
             (LastApproval, tenant, proposal.action_digest),
         )
+        keys += about_caller(self.caller)
         return keys if self.approval_id is None else (*keys, (ApprovalRequest, tenant, self.approval_id))
 
 
-def propose(caller: Caller, proposal: Proposal, suffix: str, approval_id: str | None = None) -> Propose:
+def propose(
+    caller: Caller,
+    proposal: Proposal,
+    suffix: str,
+    approval_id: str | None = None,
+    *,
+    asks: bool = False,
+    trace: str | None = None,
+) -> Propose:
     """The command that asks for a decision on a proposal."""
     compared = f"{proposal.mode}:{proposal.action_digest}"
-    return Propose(caller, proposal, suffix, approval_id, f"propose:{proposal.id}", compared)
+    return Propose(caller, proposal, suffix, approval_id, f"propose:{proposal.id}", compared, asks, trace)
 
 
 class Ingest(Struct, frozen=True, gc=False):
@@ -81,6 +101,7 @@ class Ingest(Struct, frozen=True, gc=False):
     caller: Caller
     event: Event
     suffix: str
+    trace: str | None = None
 
     @property
     def tenant(self) -> str:
@@ -96,18 +117,26 @@ class Ingest(Struct, frozen=True, gc=False):
         return digest(b"\0".join((event.type.encode(), event.entity.encode(), event.source.encode(), event.payload)))
 
     def reads(self) -> tuple[Key, ...]:
-        return (*about_entity(self.tenant, self.event.entity), (CommandRow, self.tenant, self.id))
+        mine: Key = (CommandRow, self.tenant, self.id)
+        return (*about_entity(self.tenant, self.event.entity), mine, *about_caller(self.caller))
 
 
 class Review(Struct, frozen=True, gc=False):
-    """A person answers an approval."""
+    """A person answers an approval, or whoever asked takes the question back.
+
+    Args:
+        use_by: instant (ms) after which a grant is of no use; it can only shorten what the contract says.
+        terms: canonical JSON of the conditions and the evidence that came with it.
+    """
 
     caller: Caller
     approval_id: str
-    verdict: Literal["grant", "deny"]
+    verdict: Literal["grant", "deny", "cancel"]
     reason: str
     suffix: str
     key: str | None = None
+    use_by: int | None = None
+    terms: bytes = b"{}"
 
     @property
     def tenant(self) -> str:
@@ -123,7 +152,9 @@ class Review(Struct, frozen=True, gc=False):
         return digest("\0".join((self.verdict, self.approval_id, who, self.reason)).encode())
 
     def reads(self) -> tuple[Key, ...]:
-        return ((ApprovalRequest, self.tenant, self.approval_id), (CommandRow, self.tenant, self.id))
+        tenant = self.tenant
+        mine: tuple[Key, ...] = ((ApprovalRequest, tenant, self.approval_id), (CommandRow, tenant, self.id))
+        return (*mine, (Tenant, tenant, "tenant"), *about_caller(self.caller))
 
 
 class Settle(Struct, frozen=True, gc=False):
@@ -149,8 +180,10 @@ class Settle(Struct, frozen=True, gc=False):
     events: tuple[tuple[str, bytes], ...] | None = None
 
     def reads(self) -> tuple[Key, ...]:
-        mine: Key = (Clearance, self.tenant, self.operation_id)
-        return (mine,) if self.entity is None else (*about_entity(self.tenant, self.entity), mine)
+        mine: tuple[Key, ...] = ((Clearance, self.tenant, self.operation_id),)
+        if self.caller is not None:
+            mine += about_caller(self.caller)
+        return mine if self.entity is None else (*about_entity(self.tenant, self.entity), *mine)
 
 
 class Expire(Struct, frozen=True, gc=False):
@@ -166,10 +199,77 @@ class Expire(Struct, frozen=True, gc=False):
 
 
 class Activate(Struct, frozen=True):
-    """Make a domain version the one that governs its entity type."""
+    """Make a domain version the one that governs its entity type.
+
+    Args:
+        seen: which of the states that it drops entities were in; None when nobody looked.
+        key: an idempotency key.
+        asked: digest of what was asked for.
+    """
 
     caller: Caller
     domain: Domain
+    suffix: str
+    seen: InUse | None = None
+    key: str | None = None
+    asked: str = ""
+
+    @property
+    def tenant(self) -> str:
+        return self.caller.tenant
+
+    @property
+    def id(self) -> str:
+        return f"activate:{self.key or self.suffix}"
+
+    def reads(self) -> tuple[Key, ...]:
+        domain = self.domain
+        mine: tuple[Key, ...] = (
+            (ActiveDomain, self.tenant, domain.entity_type),
+            (DomainVersion, self.tenant, domain.version),
+        )
+        if self.key is not None:
+            mine += ((CommandRow, self.tenant, self.id),)
+        return (*mine, *about_caller(self.caller))
+
+
+Authority = Tenant | Member | Credential
+
+
+class Establish(Struct, frozen=True, gc=False):
+    """A tenant, a member or a credential becomes what the row says.
+
+    Args:
+        key: an idempotency key.
+        asked: digest of what was asked for; the secret of a new credential is not in it.
+    """
+
+    caller: Caller
+    row: Authority
+    suffix: str
+    key: str | None = None
+    asked: str = ""
+
+    @property
+    def tenant(self) -> str:
+        return self.row.tenant
+
+    @property
+    def id(self) -> str:
+        return f"admin:{self.key or self.suffix}"
+
+    def reads(self) -> tuple[Key, ...]:
+        mine: tuple[Key, ...] = ((type(self.row), self.tenant, self.row.id), (CommandRow, self.tenant, self.id))
+        if isinstance(self.row, Credential) and self.row.principal is not None:
+            mine += ((Member, self.tenant, self.row.principal), (Tenant, self.tenant, "tenant"))
+        return (*mine, *about_caller(self.caller))
+
+
+class Revoke(Struct, frozen=True, gc=False):
+    """A credential is of no use from now on."""
+
+    caller: Caller
+    credential_id: str
     suffix: str
 
     @property
@@ -177,7 +277,28 @@ class Activate(Struct, frozen=True):
         return self.caller.tenant
 
     def reads(self) -> tuple[Key, ...]:
-        return ((ActiveDomain, self.tenant, self.domain.entity_type),)
+        return ((Credential, self.tenant, self.credential_id), *about_caller(self.caller))
 
 
-Command = Propose | Ingest | Review | Settle | Expire | Activate
+class Note(Struct, frozen=True, gc=False):
+    """Something to keep that carries no authority and decides nothing: a draft, what a guard told about itself.
+
+    Args:
+        body: what is kept; None forgets it.
+        times: only when it was written this often before.
+    """
+
+    caller: Caller
+    id: str
+    body: bytes | None
+    times: int | None = None
+
+    @property
+    def tenant(self) -> str:
+        return self.caller.tenant
+
+    def reads(self) -> tuple[Key, ...]:
+        return ((NoteRow, self.tenant, self.id), *about_caller(self.caller))
+
+
+Command = Propose | Ingest | Review | Settle | Expire | Activate | Establish | Revoke | Note

@@ -8,15 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from kiff.canonical import admit, fragment
+from msgspec import structs
+from msgspec.json import encode
+
+from kiff.canonical import admit, digest, fragment
+from kiff.domain import Domain
 from kiff.errors import InvalidInput
 from kiff.protocol.actor import Caller
+from kiff.protocol.authority import Credential
 from kiff.protocol.event import Event
 from kiff.protocol.ids import require_id, split_ref
 from kiff.protocol.instant import parse_rfc3339
 from kiff.protocol.proposal import Mode, draw_up
-from kiff.runtime.commands import Ingest, Propose, Review, Settle, propose
+from kiff.runtime.commands import Activate, Authority, Establish, Ingest, Propose, Review, Revoke, Settle, propose
 from kiff.runtime.executors import read_events
+from kiff.runtime.in_use import InUse
 from kiff.runtime.ports import Ids
 
 RESERVED = frozenset({"roles", "approved", "state"})
@@ -50,8 +56,15 @@ class Edge:
         confidence: float | None = None,
         evidence: Any = None,
         run_context: Mapping[str, Any] | None = None,
+        asks: bool = False,
+        trace: str | None = None,
     ) -> Propose:
-        """See `Runtime.propose`."""
+        """See `Runtime.propose`.
+
+        Args:
+            asks: only open the approval that the call takes.
+            trace: the trace that the caller is in, `trace_…`.
+        """
         suffix = self._ids.draw()
         about = _about(reasoning_summary, confidence, evidence, run_context)
         entity_type, entity_id = split_ref(entity)
@@ -73,7 +86,9 @@ class Edge:
         )
         if approval_id is not None:
             require_id(approval_id, "approval_id")
-        return propose(caller, proposal, suffix, approval_id)
+        if trace is not None:
+            require_id(trace, "trace")
+        return propose(caller, proposal, suffix, approval_id, asks=asks, trace=trace)
 
     def ingest(
         self,
@@ -86,6 +101,7 @@ class Edge:
         id: str | None = None,
         actor_id: str | None = None,
         occurred_at: str | None = None,
+        trace: str | None = None,
     ) -> Ingest:
         """See `Runtime.ingest`."""
         suffix = self._ids.draw()
@@ -103,18 +119,52 @@ class Edge:
             actor=actor_id,
             occurred_at=occurred_at,
         )
-        return Ingest(caller, event, suffix)
+        if trace is not None:
+            require_id(trace, "trace")
+        return Ingest(caller, event, suffix, trace)
 
     def review(
-        self, caller: Caller, approval_id: str, verdict: Literal["grant", "deny"], reason: str, key: str | None = None
+        self,
+        caller: Caller,
+        approval_id: str,
+        verdict: Literal["grant", "deny", "cancel"],
+        reason: str,
+        key: str | None = None,
+        *,
+        expires_at: str | None = None,
+        terms: Mapping[str, Any] | None = None,
     ) -> Review:
-        """See `Runtime.grant` and `Runtime.deny`."""
+        """See `Runtime.grant`, `Runtime.deny` and `Runtime.cancel`."""
         if key is not None:
             require_id(key, "key")
         require_id(approval_id, "approval_id")
         if not reason:
             raise InvalidInput("a review gives its reason", field="reason")
-        return Review(caller, approval_id, verdict, _text(reason, "reason"), self._ids.draw(), key)
+        use_by = None if expires_at is None else parse_rfc3339(expires_at, field="expires_at")
+        told = admit(_object(terms, "terms"), field="terms").data
+        return Review(caller, approval_id, verdict, _text(reason, "reason"), self._ids.draw(), key, use_by, told)
+
+    def activate(
+        self, caller: Caller, domain: Domain, seen: InUse, *, key: str | None = None, asked: str | None = None
+    ) -> Activate:
+        """See `Runtime.activate`."""
+        if key is not None:
+            require_id(key, "key")
+        compared = digest((asked or f"activate {domain.version} {domain.digest}").encode())
+        return Activate(caller, domain, self._ids.draw(), seen, key, compared)
+
+    def establish(self, caller: Caller, row: Authority, *, key: str | None = None) -> Establish:
+        """See `Runtime.establish`."""
+        asked = row
+        if key is not None:
+            require_id(key, "key")
+        if isinstance(row, Credential):
+            asked = structs.replace(row, id="", digest=b"", created_at=0)
+        return Establish(caller, row, self._ids.draw(), key, digest(encode(asked)))
+
+    def revoke(self, caller: Caller, credential_id: str) -> Revoke:
+        """See `Runtime.revoke`."""
+        return Revoke(caller, require_id(credential_id, "key_id"), self._ids.draw())
 
     def settle(
         self,

@@ -66,6 +66,7 @@ class Slots:
 
     Args:
         report: takes the outcome, as a Settle command.
+        share: how many of them one tenant may hold, so that the others keep some.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class Slots:
         clock: Clock,
         ids: Ids,
         probe: Callable[[str], None] | None,
+        *,
+        share: int | None = None,
     ) -> None:
         self._executors = dict(executors)
         self._size = size
@@ -83,7 +86,9 @@ class Slots:
         self._clock = clock
         self._ids = ids
         self._probe = probe
+        self._share = size if share is None else share
         self._free = size
+        self._held: dict[str, int] = {}
         self._threads = 0
         self._idle = 0
         self._work: deque[tuple[Executor, Operation]] = deque()
@@ -92,20 +97,26 @@ class Slots:
         self._closed = False
         self._lock = threading.Condition(threading.Lock())
 
-    def reserve(self) -> None:
+    def reserve(self, tenant: str) -> None:
         """Takes a slot before a decision is asked for.
 
         Raises:
-            Overloaded: every slot is taken; nothing was recorded.
+            Overloaded: every slot is taken, or the tenant's share of them; nothing was recorded.
         """
         with self._lock:
-            if self._free == 0:
-                raise Overloaded(f"all {self._size} executor slots are taken; try again shortly", slots=self._size)
+            held = self._held.get(tenant, 0)
+            if self._free == 0 or held >= self._share:
+                slots = self._share if self._free else self._size
+                raise Overloaded(f"all {slots} executor slots are taken; try again shortly", slots=slots)
             self._free -= 1
+            self._held[tenant] = held + 1
 
-    def release(self) -> None:
+    def release(self, tenant: str) -> None:
         with self._lock:
             self._free += 1
+            held = self._held.pop(tenant) - 1
+            if held:
+                self._held[tenant] = held
 
     def start(self, clearance: Clearance, proposal: Proposal, contract: ActionContract) -> None:
         """Runs a cleared proposal in the slot that was reserved for it."""
@@ -164,7 +175,7 @@ class Slots:
                     self._idle -= 1
                 executor, operation = self._work.popleft()
             outcome = self._run(executor, operation)
-            self.release()  # before the answer goes out: its caller may ask for the next slot at once
+            self.release(operation.tenant)  # before the answer goes out: its caller may ask for the next slot at once
             self._report(outcome)
             with self._lock:
                 self._running.pop(operation.id, None)

@@ -9,7 +9,7 @@ INVARIANT: nothing is answered, and nothing is executed, before its commit retur
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, Protocol
@@ -24,7 +24,8 @@ from kiff.protocol.proposal import Proposal
 from kiff.runtime.commands import Command
 from kiff.runtime.ports import Append, Store
 from kiff.runtime.queue import FairQueue
-from kiff.runtime.rounds import ROUNDS, rounds
+from kiff.runtime.rounds import ROUNDS, rounds, with_moves
+from kiff.runtime.rows import LogHead
 from kiff.runtime.seal import Sealer
 from kiff.runtime.world import Change, Context, World
 
@@ -52,7 +53,7 @@ class Runner(Protocol):
 
     def start(self, clearance: Clearance, proposal: Proposal, contract: ActionContract) -> None: ...
 
-    def release(self) -> None:
+    def release(self, tenant: str) -> None:
         """Gives back a slot that no clearance came for."""
 
 
@@ -61,6 +62,7 @@ class Lane:
 
     Args:
         domains: the compiled versions the context shows; versions met for the first time are added.
+        on_commit: called with the heads that a commit moved.
         probe: called with the name of each point a crash could fall on; for tests.
     """
 
@@ -74,14 +76,17 @@ class Lane:
         *,
         max_waiting: int,
         monotonic: Callable[[], float],
+        on_commit: Callable[[list[LogHead]], None] | None = None,
         probe: Callable[[str], None] | None = None,
     ) -> None:
         self._store = store
+        self._read = with_moves(store.load, store)
         self._sealer = sealer
         self._context = context
         self._domains = domains
         self._runner = runner
         self._monotonic = monotonic
+        self._on_commit = on_commit or _nothing
         self._probe = probe or _nothing
         self._waiters: dict[str, list[Future[Any]]] = {}
         self._unsigned: dict[str, float] = dict.fromkeys(_unsigned(store), monotonic())
@@ -139,13 +144,13 @@ class Lane:
 
     def _commit(self, batch: list[Item]) -> None:
         self._probe("load")
-        tenants = {item.tenant for item in batch} or set(self._unsigned)
+        signed = self._to_sign(batch)
+        tenants = {item.tenant for item in batch} | signed
         keys = {key for item in batch if item.command is not None for key in item.command.reads()}
         world = World(self._context, self._store.load(tenants, keys))
         changes = [(item, self._step(world, item)) for item in batch]
         self._probe("stepped")
-        signed = self._to_sign(batch)
-        append = self._sealed(world, signed)
+        append, unsigned = self._sealed(world, signed)
         if append.heads or append.rows or append.checkpoints:
             self._probe("append")
             self._store.append(append)
@@ -153,13 +158,18 @@ class Lane:
         now = self._monotonic()
         for _, head in append.heads:
             self._unsigned.setdefault(head.tenant, now)
-        for tenant in signed:
-            self._unsigned.pop(tenant, None)
-        notes = {checkpoint.tenant: checkpoint.note for checkpoint in append.checkpoints}
+        notes: dict[str, bytes | Exception] = {each.tenant: each.note for each in append.checkpoints}
+        for tenant in signed & self._unsigned.keys():
+            if tenant in notes:
+                del self._unsigned[tenant]
+            else:
+                self._unsigned[tenant] = now  # its key does not sign: it is tried again in a second
         for item, change in changes:
-            self._deliver(item, change, notes)
+            self._deliver(item, change, notes | unsigned)
+        if append.heads:
+            self._on_commit([head for _, head in append.heads])
 
-    def _sealed(self, world: World, signed: set[str]) -> Append:
+    def _sealed(self, world: World, signed: set[str]) -> tuple[Append, dict[str, Exception]]:
         """Seals the batch; what a command put in that cannot be written or signed fails that command alone."""
         try:
             return self._sealer.seal(world, signed)
@@ -179,7 +189,7 @@ class Lane:
         if item.command is None:
             return Change(world, item.tenant)
         try:
-            change = rounds(self._store, self._domains, world, item.command)
+            change = rounds(self._read, self._domains, world, item.command)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001  a defect one command runs into must not take the others with it
@@ -187,7 +197,7 @@ class Lane:
         world.take(change)
         return change
 
-    def _deliver(self, item: Item, change: Change | Exception, notes: dict[str, bytes]) -> None:
+    def _deliver(self, item: Item, change: Change | Exception, notes: Mapping[str, bytes | Exception]) -> None:
         """Tells whoever waits; hands a clearance to its executor. Everything here is durable already."""
         if isinstance(change, Exception):
             self._fail([item], change)
@@ -201,11 +211,11 @@ class Lane:
             self._waiters.setdefault(change.run[0].id, [])  # for calls that ask for it while it runs
             self._runner.start(*change.run)
         elif item.slot:
-            self._runner.release()
+            self._runner.release(item.tenant)
         if item.future is None:
             return
         if item.command is None:
-            _answer(item.future, notes.get(item.tenant))
+            _answer(item.future, notes[item.tenant])
         elif change.wait is None:
             _answer(item.future, change.answer)
         elif change.wait in self._waiters:
@@ -217,7 +227,7 @@ class Lane:
     def _fail(self, batch: list[Item], error: Exception) -> None:
         for item in batch:
             if item.slot:
-                self._runner.release()
+                self._runner.release(item.tenant)
             if item.future is not None:
                 _fail(item.future, error)
 
@@ -259,5 +269,5 @@ def _fail(future: Future[Any], error: Exception) -> None:
         future.set_exception(error)
 
 
-def _nothing(point: str) -> None:
+def _nothing(_: object) -> None:
     return None

@@ -64,6 +64,9 @@ class Store(Protocol):
     def load(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
         """The heads and rows asked for, and the clock. Only the lane that appends may ask."""
 
+    def peek(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
+        """What `load` gives, for readers beside the lane: every row as committed, not all at one instant."""
+
     def row(self, kind: type[T], tenant: str, id: str) -> T | None:
         """One row as it was last committed: for readers beside the lane."""
 
@@ -79,7 +82,7 @@ class Store(Protocol):
         """Every tenant's log head."""
 
     def records(self, tenant: str, *, entity: str | None = None, after: int = -1, limit: int = 1000) -> list[RecordRow]:
-        """Records with seq > after, in order; of one entity, or all."""
+        """Records with seq > after, in order; of one entity, of none (`""`), or all."""
 
     def receipt(self, tenant: str, receipt_id: str) -> Receipt | None: ...
 
@@ -99,7 +102,7 @@ class Store(Protocol):
         """The store as it stands now, for a long read; what is written meanwhile does not show. Close it."""
 
     def tenants(self) -> list[str]:
-        """Every tenant that has any row at all, in order."""
+        """Every tenant that has any row at all, in order. Notes stand beside a log, so they alone make no tenant."""
 
     def subjects(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[str]:
         """Entities that records speak of, with a reference > after, in order."""

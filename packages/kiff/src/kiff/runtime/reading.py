@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import inf
 from typing import Any
 
 from msgspec import Struct, json
 
+from kiff.canonical import MAX_DEPTH
 from kiff.domain import Domain
 from kiff.errors import NotFound
 from kiff.ledger.receipts import flat
 from kiff.ledger.tiles import WIDTH, TileHashes
-from kiff.ledger.tree import inclusion_proof
+from kiff.ledger.tree import consistency_proof, inclusion_proof
 from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.ids import require_id, split_ref
 from kiff.protocol.state import EntityState
+from kiff.runtime.in_use import InUse, look
 from kiff.runtime.ports import Store
-from kiff.runtime.rows import CheckpointRow, DomainVersion, RecordRow
+from kiff.runtime.rows import ActiveDomain, CheckpointRow, DomainVersion, RecordRow
 from kiff.runtime.step.fold import transition
 
 PAGE = 1000
+AROUND = 3
+"""How many objects and arrays a bundle has around a record."""
 
 
 class Rebuilt(Struct, frozen=True):
@@ -64,6 +69,27 @@ class Reading:
         ref = ":".join(split_ref(entity))
         return [json.decode(row.body) for row in self._store.records(tenant, entity=ref, after=after, limit=limit)]
 
+    def domains(self, tenant: str = "default") -> dict[str, Domain]:
+        """The domains that govern now, by entity type."""
+        rows = self._store.rows(ActiveDomain, tenant)
+        return {row.entity_type: self._version(tenant, row.version) for row in rows}
+
+    def in_use(self, domain: Domain, *, tenant: str = "default") -> InUse:
+        """Which of the states that this version would drop entities are in. It takes as long as there are entities."""
+        active = self._store.row(ActiveDomain, tenant, domain.entity_type)
+        states = () if active is None else self._version(tenant, active.version).states
+        return look(self._store, tenant, domain.entity_type, frozenset(states) - set(domain.states))
+
+    def activations(self, domain: str, *, tenant: str = "default") -> list[dict[str, Any]]:
+        """The records that made a version of this domain govern, oldest first."""
+        found: list[dict[str, Any]] = []
+        after = -1
+        while rows := self._store.records(tenant, entity="", after=after, limit=PAGE):
+            told = [json.decode(row.body) for row in rows if b'"domain_activated"' in row.body]
+            found += [each for each in told if each["kind"] == "domain_activated" and each["data"]["domain"] == domain]
+            after = rows[-1].seq
+        return found
+
     def approvals(self, *, tenant: str = "default", status: str | None = None) -> list[ApprovalRequest]:
         return self._store.approvals(tenant, status=status)
 
@@ -96,14 +122,14 @@ class Reading:
             NotFound: as in `receipt`.
         """
         receipt = self.receipt(receipt_id, tenant=tenant, proof=True)
-        note = self._store.checkpoint(tenant)
-        assert note is not None, "the proof of the receipt found a head"
+        proofs = receipt["proofs"]  # a newer head may be signed meanwhile: all of it is under this one
+        size = proofs["inclusion"]["size"]
+        hashes = self._hashes(tenant, size)
         records = [
-            {"record": record, "inclusion": self.inclusion(tenant, record["seq"], note.size)}
-            for record in self.timeline(receipt["entity"], tenant=tenant)
-            if record["trace_id"] == receipt["trace_id"] and record["seq"] < note.size
+            {"record": _shown(row.body), "inclusion": _path(row.seq, size, hashes)}
+            for row in self._of_trace(tenant, receipt["entity"], receipt["trace_id"], size)
         ]
-        return {"kiff_bundle": 1, "receipt": receipt, "records": records, "checkpoint": note.note.decode()}
+        return {"kiff_bundle": 1, "receipt": receipt, "records": records, "checkpoint": proofs["checkpoint"]}
 
     def head(self, *, tenant: str = "default") -> CheckpointRow | None:
         """The newest signed head of the tenant's log."""
@@ -125,13 +151,11 @@ class Reading:
         return state if state.version else None
 
     def _folded(self, tenant: str, ref: str, *, last: float = inf) -> tuple[EntityState, int]:
-        state, events, after = EntityState(tenant, ref, "", None, 0), 0, -1
-        while rows := self._store.records(tenant, entity=ref, after=after, limit=PAGE):
-            for row in rows:
-                if row.seq > last:
-                    return state, events
-                state, events = self._fold(state, row, events)
-            after = rows[-1].seq
+        state, events = EntityState(tenant, ref, "", None, 0), 0
+        for row in self._rows(tenant, ref):
+            if row.seq > last:
+                break
+            state, events = self._fold(state, row, events)
         return state, events
 
     def _fold(self, state: EntityState, row: RecordRow, events: int) -> tuple[EntityState, int]:
@@ -157,15 +181,61 @@ class Reading:
         origin = note.note.split(b"\n", 1)[0].decode()
         return {
             "log": origin,
-            "record": json.decode(row.body),
+            "record": _shown(row.body),
             "inclusion": self.inclusion(tenant, seq, note.size),
             "checkpoint": note.note.decode(),
         }
 
     def inclusion(self, tenant: str, seq: int, size: int) -> dict[str, Any]:
         """The audit path of a record under the head of that size, as it travels in JSON."""
+        return _path(seq, size, self._hashes(tenant, size))
+
+    def consistency(self, old: int, new: int, *, tenant: str = "default") -> dict[str, Any]:
+        """What shows that the log only grew from one size to another, as it travels in JSON.
+
+        Raises:
+            InvalidInput: `old` is 0 or beyond `new`, so there is nothing to show.
+        """
+        path = consistency_proof(old, new, self._hashes(tenant, new))
+        return {"from": old, "to": new, "hashes": [node.hex() for node in path]}
+
+    def _hashes(self, tenant: str, size: int) -> TileHashes:
+        """The tree's nodes as they were when the log had that size."""
         start = size - size % WIDTH
         rows = self._store.records(tenant, after=start - 1, limit=size - start) if size > start else []
-        hashes = TileHashes(lambda level, number: self._store.tile(tenant, level, number), size, [r.leaf for r in rows])
-        path = inclusion_proof(seq, size, hashes)
-        return {"index": seq, "size": size, "hashes": [node.hex() for node in path]}
+        return TileHashes(lambda level, number: self._store.tile(tenant, level, number), size, [r.leaf for r in rows])
+
+    def _of_trace(self, tenant: str, entity: str, trace: str, size: int) -> list[RecordRow]:
+        """The first records of a trace on an entity, among the first `size` of the log; at most a page of them."""
+        needle = trace.encode()
+        found: list[RecordRow] = []
+        for row in self._rows(tenant, entity):
+            if row.seq >= size or len(found) == PAGE:
+                break
+            if needle in row.body and json.decode(row.body)["trace_id"] == trace:
+                found.append(row)
+        return found
+
+    def _rows(self, tenant: str, ref: str) -> Iterator[RecordRow]:
+        """Every record of an entity, read page by page."""
+        after = -1
+        while rows := self._store.records(tenant, entity=ref, after=after, limit=PAGE):
+            yield from rows
+            after = rows[-1].seq
+
+
+def _shown(body: bytes) -> dict[str, Any] | str:
+    """A record as evidence holds it: its object, or its exact text where that would be nested too deeply to read."""
+    record: dict[str, Any] = json.decode(body)
+    return record if _depth(record) + AROUND <= MAX_DEPTH else body.decode()
+
+
+def _depth(value: Any) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+
+
+def _path(seq: int, size: int, hashes: TileHashes) -> dict[str, Any]:
+    path = inclusion_proof(seq, size, hashes)
+    return {"index": seq, "size": size, "hashes": [node.hex() for node in path]}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from kiff.domain import Domain
 from kiff.errors import KiffError
 from kiff.runtime.commands import Command
-from kiff.runtime.ports import Key, Store
+from kiff.runtime.in_use import Moves, moved
+from kiff.runtime.ports import Key, Slice, Store
 from kiff.runtime.rows import DomainVersion
 from kiff.runtime.step import step
 from kiff.runtime.world import Change, NotLoaded, World
@@ -16,7 +17,25 @@ ROUNDS = 3
 """How often a step may ask for more keys, and how often a batch is stepped again after a conflict."""
 
 
-def rounds(store: Store, domains: dict[str, Domain], world: World, command: Command) -> Change:
+Load = Callable[[Iterable[str], Iterable[Key]], Slice]
+"""`Store.load`, or `Store.peek`."""
+
+
+def with_moves(read: Load, store: Store) -> Load:
+    """`read`, that answers for `Moves` too: what no table holds is read off the log."""
+
+    def both(tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
+        keys = list(keys)
+        loaded = read(tenants, [key for key in keys if key[0] is not Moves])
+        for key in keys:
+            if key[0] is Moves:
+                loaded.rows[key] = moved(store, key[1], key[2])  # type: ignore[assignment]  # it is asked for like a row
+        return loaded
+
+    return both
+
+
+def rounds(read: Load, domains: dict[str, Domain], world: World, command: Command) -> Change:
     """Steps one command, loading what it lacks. The world does not take the change.
 
     Args:
@@ -29,13 +48,13 @@ def rounds(store: Store, domains: dict[str, Domain], world: World, command: Comm
         try:
             return step(world, command)
         except NotLoaded as missing:
-            load(store, domains, world, missing.keys)
+            load(read, domains, world, missing.keys)
     raise KiffError("a step kept asking for more of the world; this is a defect")
 
 
-def load(store: Store, domains: dict[str, Domain], world: World, keys: Iterable[Key]) -> None:
+def load(read: Load, domains: dict[str, Domain], world: World, keys: Iterable[Key]) -> None:
     """Takes more of the store into the world; domain versions among it are compiled."""
-    loaded = store.load((), keys)
+    loaded = read((), keys)
     for row in loaded.rows.values():
         if isinstance(row, DomainVersion) and row.digest not in domains:
             domains[row.digest] = Domain.from_content(row.content)

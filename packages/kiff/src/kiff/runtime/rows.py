@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.state import EntityState
 
@@ -97,6 +98,21 @@ class Blob(Struct, frozen=True, gc=False):
     data: bytes
 
 
+class NoteRow(Struct, frozen=True, gc=False):
+    """Something kept for a tenant beside its log: it carries no authority, and no decision reads it.
+
+    Args:
+        times: how often it was written.
+    """
+
+    tenant: str
+    id: str
+    body: bytes
+    first_at: int
+    last_at: int
+    times: int
+
+
 class RecordRow(Struct, frozen=True, gc=False):
     """One record as it is stored: `body` is its RFC 8785 bytes, `leaf` their RFC 6962 leaf hash."""
 
@@ -125,7 +141,19 @@ class CheckpointRow(Struct, frozen=True, gc=False):
 
 
 Row = (
-    EntityState | ApprovalRequest | Clearance | CommandRow | ActiveDomain | DomainVersion | Runway | LastApproval | Blob
+    EntityState
+    | ApprovalRequest
+    | Clearance
+    | CommandRow
+    | ActiveDomain
+    | DomainVersion
+    | Runway
+    | LastApproval
+    | Blob
+    | Tenant
+    | Member
+    | Credential
+    | NoteRow
 )
 """A row the gate may read: loaded by key, replaced whole."""
 
@@ -139,5 +167,9 @@ KEYS: dict[type, str] = {
     Runway: "entity",
     LastApproval: "action_digest",
     Blob: "digest",
+    Tenant: "id",
+    Member: "id",
+    Credential: "id",
+    NoteRow: "id",
 }
 """Which field, beside the tenant, a row is found by."""

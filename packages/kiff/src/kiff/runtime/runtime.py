@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
@@ -13,19 +13,22 @@ from kiff.errors import Closed, KiffError
 from kiff.ledger.keys import Signer
 from kiff.protocol.actor import Caller
 from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.authority import AUTHOR
 from kiff.protocol.ids import require_id
-from kiff.protocol.receipt import Issuer
-from kiff.runtime.answers import Activated, Decided, Executed, Ingested, Reviewed, Settled
+from kiff.runtime.answers import Activated, Decided, Established, Executed, Ingested, Noted, Reviewed, Settled
 from kiff.runtime.clock import SystemClock, Ulids
-from kiff.runtime.commands import AUTHOR, SYSTEM, Activate, Command
+from kiff.runtime.commands import SYSTEM, Authority, Command, Note
 from kiff.runtime.edge import Edge
 from kiff.runtime.executors import Running, Slots
+from kiff.runtime.in_use import InUse
 from kiff.runtime.lane import Item, Lane
 from kiff.runtime.pending import Pending
 from kiff.runtime.ports import Clock, Executor, Ids, Store
 from kiff.runtime.reading import PAGE, Reading, Rebuilt
 from kiff.runtime.recovery import Sweeper, orphaned
+from kiff.runtime.rehearsal import Rehearsal
 from kiff.runtime.rounds import active_domains
+from kiff.runtime.rows import LogHead
 from kiff.runtime.seal import Sealer, sign_each, sign_together
 from kiff.runtime.world import Context
 
@@ -40,7 +43,7 @@ class Runtime:
 
     Args:
         store: where the world is kept.
-        signer: signs receipts and log heads.
+        signer: signs receipts and log heads; or a function that gives the signer of a tenant.
         domains: activated for tenant `tenant` at start, when they are not active yet.
         executors: name -> function; the only code a cleared action can run. Functions that a domain's
             Python contracts carry are added.
@@ -48,7 +51,9 @@ class Runtime:
         issuer: the name in a receipt's `issued_by`, and the host part of the log's origin.
         receipts: `each` signs every receipt; `batch` signs once per commit and gives each receipt a path.
         slots: how many executors may run at once.
+        tenant_slots: how many of them one tenant may hold; all, when not given.
         max_waiting: how many commands of one tenant may wait.
+        on_commit: called in the lane with the heads that a commit moved; it must return at once.
         probe: called with the name of each point a crash could fall on; for tests.
 
     Raises:
@@ -59,7 +64,7 @@ class Runtime:
     def __init__(
         self,
         store: Store,
-        signer: Signer,
+        signer: Signer | Callable[[str], Signer],
         *,
         domains: Iterable[Domain] = (),
         executors: Mapping[str, Executor] | None = None,
@@ -67,9 +72,11 @@ class Runtime:
         issuer: str = "kiff",
         receipts: Literal["each", "batch"] = "each",
         slots: int = 128,
+        tenant_slots: int | None = None,
         max_waiting: int = 4096,
         clock: Clock | None = None,
         ids: Ids | None = None,
+        on_commit: Callable[[list[LogHead]], None] | None = None,
         probe: Callable[[str], None] | None = None,
     ) -> None:
         domains = tuple(domains)
@@ -83,12 +90,15 @@ class Runtime:
         self._closed = False
         self._domains = active_domains(store)
         self._governs = {(row.tenant, row.entity_type): row.domain for row in store.active_domains()}
+        self._types: dict[str, set[str]] = {}
+        for owner, entity_type in self._governs:
+            self._types.setdefault(owner, set()).add(entity_type)
         self._edge = Edge(self._ids, self._governs)
-        issued_by = Issuer(issuer, signer.kid)
+        signers = signer if callable(signer) else _always(signer)
         context = Context(f"run_{self._ids.draw()}", frozenset(registry), self._domains)
-        self._slots = Slots(registry, slots, self._report, clock, self._ids, probe)
+        self._slots = Slots(registry, slots, self._report, clock, self._ids, probe, share=tenant_slots or slots)
         signing = sign_each if receipts == "each" else sign_together
-        sealer = Sealer(store, signer, issued_by, self._ids, signing)
+        sealer = Sealer(store, signers, issuer, self._ids, signing)
         self._lane = Lane(
             store,
             sealer,
@@ -97,10 +107,12 @@ class Runtime:
             self._slots,
             max_waiting=max_waiting,
             monotonic=clock.monotonic,
+            on_commit=on_commit,
             probe=probe,
         )
         self._sweeper = Sweeper(store, self._slots, self._report, clock, self._ids)
         self.read = Reading(store, self._domains)
+        self._rehearsal = Rehearsal(store, registry, edge=self._edge, domains=self._domains)
         self._start(context, domains, tenant)
 
     def __enter__(self) -> Runtime:
@@ -125,6 +137,7 @@ class Runtime:
         confidence: float | None = None,
         evidence: Any = None,
         run_context: Mapping[str, Any] | None = None,
+        trace: str | None = None,
     ) -> Pending[Decided]:
         """Asks whether the caller's own code may run an action now (`decide`).
 
@@ -137,6 +150,7 @@ class Runtime:
             approval_id: the granted approval of a call that was held.
             settles: you promise to report the outcome; if you do not, it is unknown.
             reasoning_summary, confidence, evidence, run_context: why; shown in the record, compared nowhere.
+            trace: the trace that the caller is in, `trace_…`; None begins one.
 
         Raises:
             InvalidInput: something is not well formed; nothing was recorded.
@@ -155,6 +169,7 @@ class Runtime:
             confidence=confidence,
             evidence=evidence,
             run_context=run_context,
+            trace=trace,
         )
         return self._submit(command)
 
@@ -171,6 +186,7 @@ class Runtime:
         confidence: float | None = None,
         evidence: Any = None,
         run_context: Mapping[str, Any] | None = None,
+        trace: str | None = None,
     ) -> Pending[Executed]:
         """Asks KIFF to run an action through its registered executor, if it is allowed now.
 
@@ -189,8 +205,38 @@ class Runtime:
             confidence=confidence,
             evidence=evidence,
             run_context=run_context,
+            trace=trace,
         )
         return self._submit(command, slot=True)
+
+    def ask(
+        self,
+        caller: Caller,
+        *,
+        entity: str,
+        action: str,
+        parameters: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        reasoning_summary: str | None = None,
+        trace: str | None = None,
+    ) -> Pending[Executed]:
+        """Opens the approval that an `execute` takes, and runs nothing. Asked again, it brings the open one.
+
+        Raises (in the answer):
+            Conflict: the call takes no approval.
+        """
+        command = self._edge.propose(
+            "execute",
+            caller,
+            entity=entity,
+            action=action,
+            parameters=parameters,
+            id=id,
+            reasoning_summary=reasoning_summary,
+            asks=True,
+            trace=trace,
+        )
+        return self._submit(command)
 
     def ingest(
         self,
@@ -203,6 +249,7 @@ class Runtime:
         id: str | None = None,
         actor_id: str | None = None,
         occurred_at: str | None = None,
+        trace: str | None = None,
     ) -> Pending[Ingested]:
         """Records what happened to an entity and moves its state.
 
@@ -222,25 +269,72 @@ class Runtime:
             id=id,
             actor_id=actor_id,
             occurred_at=occurred_at,
+            trace=trace,
         )
         return self._submit(command)
 
-    def grant(self, caller: Caller, approval_id: str, reason: str, *, key: str | None = None) -> Pending[Reviewed]:
+    def grant(
+        self,
+        caller: Caller,
+        approval_id: str,
+        reason: str,
+        *,
+        key: str | None = None,
+        expires_at: str | None = None,
+        terms: Mapping[str, Any] | None = None,
+    ) -> Pending[Reviewed]:
         """Says yes to a held call. With `on_grant: run` the call is decided again and runs; the answer does not wait.
 
         Args:
             key: an idempotency key for this review.
+            expires_at: RFC 3339; the grant is of no use after it, nor after what the contract says.
+            terms: conditions and evidence, recorded with the grant and shown; KIFF judges neither.
 
         Raises (in the answer):
             Forbidden: the caller proposed it, is not a person, or lacks a reviewer's permission.
             ApprovalDecided: somebody was first, or it expired.
             NotFound: there is no such approval.
         """
-        return self._review(caller, approval_id, "grant", reason, key)
+        return self._review(caller, approval_id, "grant", reason, key, expires_at=expires_at, terms=terms)
 
     def deny(self, caller: Caller, approval_id: str, reason: str, *, key: str | None = None) -> Pending[Reviewed]:
         """Says no to a held call, for good. Arguments and errors are those of `grant`."""
         return self._review(caller, approval_id, "deny", reason, key)
+
+    def cancel(self, caller: Caller, approval_id: str, reason: str, *, key: str | None = None) -> Pending[Reviewed]:
+        """Takes a pending approval back. Only whoever asked for it may, or an owner of the tenant."""
+        return self._review(caller, approval_id, "cancel", reason, key)
+
+    def establish(self, caller: Caller, row: Authority, *, key: str | None = None) -> Pending[Established]:
+        """Makes a tenant, a member or a credential what the row says.
+
+        Args:
+            key: an idempotency key; the same request again is answered, not carried out.
+
+        Raises (in the answer):
+            Forbidden: the caller lacks the role `tenant_owner`, or gives away what it does not hold.
+            NotFound: the credential is for a member that is not there. Conflict: it exists already.
+        """
+        return self._submit(self._edge.establish(caller, row, key=key))
+
+    def revoke(self, caller: Caller, credential_id: str) -> Pending[Established]:
+        """Makes a credential useless from the next command on.
+
+        Raises (in the answer):
+            NotFound: there is none. Forbidden: it is somebody else's, and the caller is no owner of the tenant.
+        """
+        return self._submit(self._edge.revoke(caller, credential_id))
+
+    def note(self, caller: Caller, id: str, body: bytes | None, *, times: int | None = None) -> Pending[Noted]:
+        """Keeps something that no decision reads, beside the log. None forgets it.
+
+        Args:
+            times: how often it was written before, as it was read; when that changed meanwhile, nothing is written.
+
+        Raises (in the answer):
+            Conflict: it was written meanwhile.
+        """
+        return self._submit(Note(caller, require_id(id, "id"), body, times))
 
     def settle(
         self,
@@ -263,14 +357,34 @@ class Runtime:
         command = self._edge.settle(caller, operation_id, status, message=message, output=output, events=events)
         return self._submit(command)
 
-    def activate(self, caller: Caller, domain: Domain) -> Pending[Activated]:
+    def activate(
+        self,
+        caller: Caller,
+        domain: Domain,
+        *,
+        seen: InUse | None = None,
+        key: str | None = None,
+        asked: str | None = None,
+    ) -> Pending[Activated]:
         """Publishes a domain version and makes it govern its entity type.
+
+        Args:
+            seen: what `read.in_use` said; looked for here when not given, which takes as long as there are entities.
+            key: an idempotency key.
+            asked: what was asked for in other words than this version (`rollback …`); compared under `key`.
+
+        Raises:
+            InvalidInput: not well formed; nothing was recorded.
 
         Raises (in the answer):
             Forbidden: the caller lacks the role `tenant_owner`.
             InvalidDomain: it is a draft still; `issues` says what is missing.
+            StateInUse: it drops a state that entities are in.
             Conflict: the version name, or the entity type, belongs to something else.
         """
+        if seen is None:
+            seen = self.read.in_use(domain, tenant=caller.tenant)
+        command = self._edge.activate(caller, domain, seen, key=key, asked=asked)
         self._domains.setdefault(domain.digest, domain)
         pending: Pending[Activated] = Pending()
 
@@ -279,10 +393,13 @@ class Runtime:
             if (failed := done.exception()) is not None:
                 pending.set_exception(failed)
                 return
-            self._governs[(caller.tenant, domain.entity_type)] = domain.name
-            pending.set_result(done.result())
+            answer: Activated = done.result()
+            if answer.version == domain.version:  # a request that was answered before may have led to another one
+                self._governs[(caller.tenant, domain.entity_type)] = domain.name
+                self._types.setdefault(caller.tenant, set()).add(domain.entity_type)
+            pending.set_result(answer)
 
-        self._submit(Activate(caller, domain, self._ids.draw())).add_done_callback(tell)
+        self._submit(command).add_done_callback(tell)
         return pending
 
     def checkpoint(self, tenant: str = "default") -> Pending[bytes]:
@@ -305,6 +422,28 @@ class Runtime:
     def rebuild(self, caller: Caller, entity: str) -> Rebuilt:
         """Folds an entity's events again and compares; see `Reading.rebuild`."""
         return self.read.rebuild(entity, tenant=caller.tenant)
+
+    @property
+    def rehearsal(self) -> Rehearsal:
+        """Dry runs over the store as it is written."""
+        return self._rehearsal
+
+    def governs(self, tenant: str, entity_type: str) -> str | None:
+        """The slug of the domain that governs an entity type."""
+        return self._governs.get((tenant, entity_type))
+
+    def entity_types(self, tenant: str) -> Collection[str]:
+        """The entity types that a domain of the tenant governs, in lower case."""
+        return self._types.get(tenant, ())
+
+    @property
+    def failure(self) -> KiffError | None:
+        """Why nothing is taken in any more; None while everything is."""
+        return Closed("the runtime is closed") if self._closed else self._lane.failure
+
+    def waiting(self) -> int:
+        """How many commands wait for the lane now."""
+        return len(self._lane.queue)
 
     def running(self) -> list[Running]:
         """Operations in an executor slot of this process now; one past its deadline is hung."""
@@ -339,11 +478,12 @@ class Runtime:
         self,
         caller: Caller,
         approval_id: str,
-        verdict: Literal["grant", "deny"],
+        verdict: Literal["grant", "deny", "cancel"],
         reason: str,
         key: str | None,
+        **more: Any,
     ) -> Pending[Reviewed]:
-        command = self._edge.review(caller, approval_id, verdict, reason, key)
+        command = self._edge.review(caller, approval_id, verdict, reason, key, **more)
         approval = self._store.row(ApprovalRequest, caller.tenant, approval_id) if verdict == "grant" else None
         return self._submit(command, slot=approval is not None and approval.on_grant == "run")
 
@@ -352,13 +492,13 @@ class Runtime:
         if self._closed:
             raise Closed("the runtime is closed")
         if slot:
-            self._slots.reserve()
+            self._slots.reserve(command.tenant)
         future: Pending[Any] = Pending()
         try:
             self._lane.queue.put(command.tenant, Item(command.tenant, command, future, slot), bounded=bounded)
         except KiffError:
             if slot:
-                self._slots.release()
+                self._slots.release(command.tenant)
             raise
         return future
 
@@ -366,3 +506,7 @@ class Runtime:
         """Queues what belongs to work already accepted; if the lane has stopped, the next start finds it open."""
         with suppress(KiffError):  # nothing is lost: the clearance is durable and open, recovery makes it unknown
             self._lane.queue.put(command.tenant, Item(command.tenant, command, None), bounded=False)
+
+
+def _always(signer: Signer) -> Callable[[str], Signer]:
+    return lambda tenant: signer

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from msgspec import Struct, json, structs
 
+from kiff.errors import NotFound
 from kiff.ledger.checkpoint import Checkpoint, sign_checkpoint
 from kiff.ledger.keys import Signer
 from kiff.ledger.receipts import sign, sign_batch, signature_text
@@ -18,7 +19,9 @@ from kiff.runtime.ports import Append, Ids, Store
 from kiff.runtime.rows import CheckpointRow, LogHead, RecordRow, TileRow
 from kiff.runtime.world import OpenLog, World
 
-Sign = Callable[[Signer, list[Receipt]], list[Receipt]]
+Signers = Callable[[str], Signer]
+"""The signer of a tenant."""
+Sign = Callable[[Signers, list[Receipt]], list[Receipt]]
 
 
 class Tail(Struct, frozen=True):
@@ -28,17 +31,20 @@ class Tail(Struct, frozen=True):
     leaves: tuple[bytes, ...]
 
 
-def sign_each(signer: Signer, receipts: list[Receipt]) -> list[Receipt]:
+def sign_each(signers: Signers, receipts: list[Receipt]) -> list[Receipt]:
     """One signature a receipt: each is a standard JWS of its own."""
-    return [structs.replace(r, signature=signature_text(sign(signer, r.core))) for r in receipts]
+    return [structs.replace(r, signature=signature_text(sign(signers(r.tenant), r.core))) for r in receipts]
 
 
-def sign_together(signer: Signer, receipts: list[Receipt]) -> list[Receipt]:
-    """One signature over all receipts of a commit: cheaper by a signature each, verified with a path beside it."""
-    shares = sign_batch(signer, [receipt.core for receipt in receipts])
+def sign_together(signers: Signers, receipts: list[Receipt]) -> list[Receipt]:
+    """One signature a tenant over its receipts of a commit: cheaper, verified with a path beside it."""
+    by_tenant: dict[str, list[Receipt]] = {}
+    for receipt in receipts:
+        by_tenant.setdefault(receipt.tenant, []).append(receipt)
     return [
         structs.replace(receipt, signature=signature_text(share), batch=json.encode(share.path))
-        for receipt, share in zip(receipts, shares, strict=True)
+        for tenant, own in by_tenant.items()
+        for receipt, share in zip(own, sign_batch(signers(tenant), [each.core for each in own]), strict=True)
     ]
 
 
@@ -46,23 +52,27 @@ class Sealer:
     """Turns a stepped world into what the store appends. One per lane.
 
     Args:
+        issuer: the name in a receipt's `issued_by`, and the host part of a log's origin.
         signing: `sign_each` or `sign_together`.
     """
 
-    def __init__(self, store: Store, signer: Signer, issuer: Issuer, ids: Ids, signing: Sign) -> None:
+    def __init__(self, store: Store, signers: Signers, issuer: str, ids: Ids, signing: Sign) -> None:
         self._store = store
-        self._signer = signer
+        self._signers = signers
         self._issuer = issuer
         self._ids = ids
         self._signing = signing
         self._tails: dict[str, Tail] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kiff-sign")
 
-    def seal(self, world: World, checkpoints: Iterable[str] = ()) -> Append:
+    def seal(self, world: World, checkpoints: Iterable[str] = ()) -> tuple[Append, dict[str, Exception]]:
         """The commit for everything the world took.
 
         Args:
             checkpoints: tenants whose new head is to be signed in the same commit.
+
+        Returns:
+            The commit, and why a head is not signed in it: no tenant waits because of another one's key.
         """
         batch = Append([], list(world.changed.values()), [], (), [], [])
         grown = [(log, *self._written(log.records)) for log in world.logs.values() if log.records]
@@ -70,16 +80,21 @@ class Sealer:
         for log, _, bodies in grown:
             self._extend(batch, log, bodies)
         heads = {tenant: log.head for tenant, log in world.logs.items()} | {new.tenant: new for _, new in batch.heads}
+        unsigned: dict[str, Exception] = {}
         for tenant in checkpoints:
             head = heads.get(tenant)
-            if head is not None:
+            try:
+                if head is None:
+                    raise NotFound(f"`{tenant}` has no log yet")
                 batch.checkpoints.append(self.checkpoint(head))
-        return batch
+            except Exception as error:  # noqa: BLE001  a signer may be a service of the operator's, and fail in any way
+                unsigned[tenant] = error
+        return batch, unsigned
 
     def checkpoint(self, head: LogHead) -> CheckpointRow:
         """The signed note over a head."""
-        note = Checkpoint(f"{self._issuer.name}/log/{head.log_id}", head.size, head.root)
-        return CheckpointRow(head.tenant, head.size, sign_checkpoint(note, self._signer))
+        note = Checkpoint(f"{self._issuer}/log/{head.log_id}", head.size, head.root)
+        return CheckpointRow(head.tenant, head.size, sign_checkpoint(note, self._signers(head.tenant)))
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -110,7 +125,7 @@ class Sealer:
             if record.receipt is not None:
                 core = receipt_core(
                     record.receipt,
-                    self._issuer,
+                    Issuer(self._issuer, self._signers(record.tenant).kid),
                     tenant=record.tenant,
                     entity=record.entity,
                     trace_id=record.trace_id,
@@ -135,8 +150,8 @@ class Sealer:
     def _signed(self, receipts: list[Receipt]) -> Iterator[Receipt]:
         """Signatures release the interpreter, so many are made while the rows are hashed and bound."""
         if len(receipts) < 2:
-            return iter(self._signing(self._signer, receipts))
-        pending = self._thread.submit(self._signing, self._signer, receipts)
+            return iter(self._signing(self._signers, receipts))
+        pending = self._thread.submit(self._signing, self._signers, receipts)
         return _later(pending)
 
 

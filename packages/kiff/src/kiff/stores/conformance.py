@@ -29,6 +29,8 @@ from kiff.runtime.rows import (
     CheckpointRow,
     DomainVersion,
     LogHead,
+    NoteRow,
+    Row,
     TileRow,
 )
 from kiff.stores import conformance_rows as some
@@ -190,6 +192,7 @@ def records_are_read_in_order(fresh: Open) -> None:
     _same("records after the last", read(after=4), [])
     _same("records of one entity", read(entity=ORDER), [0, 3, 4])
     _same("one record of one entity after 0", read(entity=ORDER, after=0, limit=1), [3])
+    _same("records of no entity", read(entity=""), [2])
     _same("records of an entity nobody knows", read(entity="order:nobody"), [])
     store.close()
 
@@ -322,6 +325,17 @@ def tenants_never_see_each_other(fresh: Open) -> None:
     store.close()
 
 
+def notes_alone_make_no_tenant(fresh: Open) -> None:
+    """They stand beside a log, so a name that has nothing else is nothing that an auditor looks for a log of."""
+    store = fresh()
+    note = NoteRow(ZEBRA, "device:0000", b"{}", 1, 1, 1)
+    store.append(Append([], [note], [], (), [], []))
+    some.write(store, ACME)
+    _same("the note", store.row(NoteRow, ZEBRA, "device:0000"), note)
+    _same("tenants", store.tenants(), [ACME])
+    store.close()
+
+
 def readers_see_whole_commits(fresh: Open) -> None:
     """While one thread appends three records at a time, others read: never part of a commit, never less than before."""
     store = fresh()
@@ -340,6 +354,105 @@ def readers_see_whole_commits(fresh: Open) -> None:
         try:
             for start in range(0, 120, 3):
                 some.write(store, ACME, records=[some.record(ACME, start + more) for more in range(3)])
+        finally:
+            stop.set()
+    for reader in readers:
+        reader.result()
+    store.close()
+
+
+def a_peek_gives_what_a_load_gives(fresh: Open) -> None:
+    """The same heads and the same rows, absent ones as None, before and after each of them changed."""
+    store = fresh()
+    rows = some.rows(ACME)
+    keys = [*map(some.key, rows), *map(some.key, some.rows(ZEBRA))]
+
+    def compare(when: str) -> None:
+        peeked, loaded = store.peek([ACME, ZEBRA], keys), store.load([ACME, ZEBRA], keys)
+        _same(f"heads that were peeked at {when}", peeked.heads, loaded.heads)
+        _same(f"rows that were peeked at {when}", peeked.rows, loaded.rows)
+
+    compare("before anything was written")
+    some.write(store, ACME, rows=rows)
+    compare("after a commit")
+    moved: list[Row] = [EntityState(ACME, ORDER, "refunds", "REFUNDED", 3), some.clearance("clr_9", status="unknown")]
+    some.write(store, ACME, rows=moved)
+    compare("after a second one")
+    peeked = store.peek([], map(some.key, moved)).rows
+    _same("rows that were peeked at last", list(peeked.values()), moved)
+    store.close()
+
+
+def a_peek_sees_what_is_committed_and_nothing_else(fresh: Open) -> None:
+    """Also while the writer is in the middle of a commit, and after one that failed on the way."""
+    store = fresh()
+    before = EntityState(ACME, ORDER, "refunds", "PAID", 1)
+    now = some.write(store, ACME, rows=[before])
+    new = EntityState(ACME, "order:ord_2", "refunds", "CREATED", 1)
+    keys = [some.key(before), some.key(new)]
+    seen: list[Any] = []
+
+    def peek() -> None:
+        peeked = store.peek([ACME], keys)
+        seen.append((peeked.heads[ACME], list(peeked.rows.values())))
+
+    def signing(*, fails: bool) -> Iterator[Receipt]:
+        """Receipts are drawn while the rows are on their way: that is when another thread looks."""
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(peek).result()
+        if fails:
+            raise _SigningFailed
+        yield from ()
+
+    after = structs.replace(before, state="REFUNDED", version=2)
+    for fails in (True, False):
+        attempt = some.batch(
+            ACME, now, records=[some.record(ACME, 1)], rows=[after, new], receipts=signing(fails=fails)
+        )
+        with suppress(_SigningFailed):
+            store.append(attempt)
+        peek()
+    _same(
+        "what was peeked at while a commit was on its way, and after it failed", seen[:3], [(now, [before, None])] * 3
+    )
+    _same("what was peeked at after the commit", seen[3], (attempt.heads[0][1], [after, new]))
+    store.close()
+
+
+def a_peek_leaves_nothing_behind(fresh: Open) -> None:
+    """What a reader looked at is not what the writer goes by."""
+    store = fresh()
+    first, second = (EntityState(ACME, ORDER, "refunds", state, version) for version, state in enumerate("AB", 1))
+    keys = [some.key(first)]
+    _same("the row before it is there", store.peek([ACME], keys).rows, {keys[0]: None})
+    some.write(store, ACME, rows=[first])
+    _same("the row that the writer loads", some.load(store, first), first)
+    store.peek([ACME], keys)
+    some.write(store, ACME, rows=[second])
+    _same("the row that the writer loads after the next commit", some.load(store, first), second)
+    store.close()
+
+
+def peeks_beside_a_writer_never_go_back(fresh: Open) -> None:
+    """While one thread commits version after version, others peek: never an older version than they saw before."""
+    store = fresh()
+    stop = threading.Event()
+    versions = [EntityState(ACME, ORDER, "refunds", "PAID", version) for version in range(1, 80)]
+    key = some.key(versions[0])
+
+    def look() -> None:
+        seen = 0
+        while not stop.is_set():
+            row = store.peek([ACME], [key]).rows[key]
+            version = row.version if isinstance(row, EntityState) else 0
+            _same(f"whether version {version} after {seen} goes forward", version >= seen, True)
+            seen = version
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(look) for _ in range(3)]
+        try:
+            for row in versions:
+                some.write(store, ACME, rows=[row])
         finally:
             stop.set()
     for reader in readers:
@@ -368,7 +481,12 @@ CHECKS: tuple[Check, ...] = (
     domains_are_listed_for_all_tenants,
     tiles_grow_and_checkpoints_add_up,
     tenants_never_see_each_other,
+    notes_alone_make_no_tenant,
     readers_see_whole_commits,
+    a_peek_gives_what_a_load_gives,
+    a_peek_sees_what_is_committed_and_nothing_else,
+    a_peek_leaves_nothing_behind,
+    peeks_beside_a_writer_never_go_back,
 )
 """For every store. Each takes a function that makes a fresh, empty one."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.receipt import Receipt
 from kiff.protocol.state import EntityState
@@ -22,6 +23,7 @@ from kiff.runtime.rows import (
     DomainVersion,
     LastApproval,
     LogHead,
+    NoteRow,
     RecordRow,
     Row,
     Runway,
@@ -115,6 +117,10 @@ def rows(tenant: str) -> list[Row]:
         Runway(tenant, ORDER, None, 3),
         LastApproval(tenant, "sha256:1", "appr_9"),
         Blob(tenant, "sha256:9", b"\x00\xff"),
+        Tenant(tenant, "tenant", True, 1),
+        Member(tenant, "ops-agent", "agent", "eve", None, "ops_agent,reader", True),
+        Credential(tenant, "key_9", "key", b"\x09" * 32, "ci", "ops-agent", "", None, "eve", 1, 9, None),
+        NoteRow(tenant, "draft:refunds", b"domain: refunds", 1, 2, 3),
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from threading import Lock
 
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -28,6 +29,50 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
+class KeyFolder:
+    """One key a tenant, each in a file of its own, and one public set of all of them for auditors.
+
+    Args:
+        folder: made when it is not there.
+        public: where the set of all public keys is written.
+    """
+
+    def __init__(self, folder: Path, public: Path) -> None:
+        self._folder = folder
+        self._public = public
+        self._signers: dict[str, Ed25519Signer] = {}
+        self._creating = Lock()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(folder, f"cannot be created ({error.strerror})", "check its folder") from error
+
+    def __call__(self, tenant: str) -> Ed25519Signer:
+        """The signer of a tenant.
+
+        Raises:
+            KeyUnusable: it has no key here. One that is gone is not replaced: what it signed is still there.
+        """
+        signer = self._signers.get(tenant)
+        if signer is None:
+            signer = self._signers[tenant] = load(self._path(tenant))
+        return signer
+
+    def create(self, tenant: str) -> None:
+        """Makes the tenant's key when it has none, and publishes it."""
+        with self._creating:  # a key file is there before it is whole, and the set is replaced as a whole
+            signer = load_or_create(self._path(tenant))
+            _publish(self._public, signer)
+        self._signers[tenant] = signer
+
+    def public(self) -> bytes:
+        """The JSON of every public key that signed here."""
+        return self._public.read_bytes() if self._public.exists() else msgspec.json.encode(jwks(()))
+
+    def _path(self, tenant: str) -> Path:
+        return self._folder / f"{tenant}.pem"
+
+
 def load_or_create(path: Path) -> Ed25519Signer:
     """The signer of this key file, made on first use; its public key is added to the key set beside it.
 
@@ -41,7 +86,7 @@ def load_or_create(path: Path) -> Ed25519Signer:
     except OSError as error:
         raise _unusable(path, f"cannot be created ({error.strerror})", "check its folder") from error
     signer = load(path)
-    _publish(path, signer)
+    _publish(public_path(path), signer)
     return signer
 
 
@@ -96,9 +141,8 @@ def _create(path: Path) -> None:
     _write(path, pem, 0o600)
 
 
-def _publish(path: Path, signer: Ed25519Signer) -> None:
+def _publish(beside: Path, signer: Ed25519Signer) -> None:
     """Add the key to the public set; keys that signed earlier receipts stay in it."""
-    beside = public_path(path)
     try:
         known = parse_jwks(beside.read_bytes()) if beside.exists() else parse_jwks(jwks(()))
         if signer.kid in known:

@@ -22,6 +22,7 @@ from kiff.runtime.rows import (
     CheckpointRow,
     DomainVersion,
     LogHead,
+    NoteRow,
     RecordRow,
     Row,
     TileRow,
@@ -53,6 +54,8 @@ class MemoryStore:
         with self._lock:
             heads = {tenant: self._heads.get(tenant) for tenant in tenants}
             return Slice(self._clock.now(), heads, {key: self._rows.get(key) for key in keys})
+
+    peek = load
 
     def row(self, kind: type[T], tenant: str, id: str) -> T | None:
         with self._lock:
@@ -97,7 +100,7 @@ class MemoryStore:
         with self._lock:
             rows = self._records.get(tenant, [])[after + 1 :]
             if entity is not None:
-                rows = [row for row in rows if row.entity == entity]
+                rows = [row for row in rows if row.entity == (entity or None)]
             return rows[:limit]
 
     def receipt(self, tenant: str, receipt_id: str) -> Receipt | None:
@@ -136,7 +139,8 @@ class MemoryStore:
         with self._lock:
             logs = (self._heads, self._records, self._receipts, self._checkpoints)
             found = {tenant for log in logs for tenant in log}
-            return sorted(found | {key[1] for key in self._rows} | {key[0] for key in self._tiles})
+            rows = {tenant for kind, tenant, _ in self._rows if kind is not NoteRow}
+            return sorted(found | rows | {key[0] for key in self._tiles})
 
     def subjects(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[str]:
         with self._lock:

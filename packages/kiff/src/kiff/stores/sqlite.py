@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +31,7 @@ from kiff.errors import (
     StoreUnavailable,
 )
 from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.receipt import Receipt
 from kiff.protocol.state import EntityState
@@ -43,6 +46,7 @@ from kiff.runtime.rows import (
     DomainVersion,
     LastApproval,
     LogHead,
+    NoteRow,
     RecordRow,
     Row,
     Runway,
@@ -67,10 +71,18 @@ TABLES: dict[type[Struct], str] = {
     ApprovalRequest: "approvals",
     Clearance: "clearances",
     Blob: "blobs",
+    Tenant: "tenants",
+    Member: "members",
+    Credential: "credentials",
+    NoteRow: "notes",
 }
 """A struct's fields are its table's columns, in order."""
 
-_BOOLEANS = frozenset(at for at, field in enumerate(fields(Clearance)) if field.type is bool)
+_BOOLEANS: dict[type, frozenset[int]] = {
+    row: frozenset(at for at, field in enumerate(fields(row)) if field.type is bool)
+    for row in (Clearance, Member, Tenant)
+}
+"""SQLite keeps them as 0 and 1."""
 _COLUMNS = {row: tuple(field.name for field in fields(row)) for row in TABLES}
 _SELECT = {row: f"SELECT {', '.join(names)} FROM {TABLES[row]}" for row, names in _COLUMNS.items()}
 _INSERT = {
@@ -94,6 +106,18 @@ _PUT = {row: _upsert(row, key) for row, key in KEYS.items()} | {
     Blob: f"{_INSERT[Blob]} ON CONFLICT DO NOTHING",
     DomainVersion: _INSERT[DomainVersion],
 }
+ROWS_AT_ONCE = 32
+"""How many rows one statement writes at most: each number of them is a statement of its own, and is kept prepared."""
+
+
+@lru_cache(maxsize=1024)
+def _several(sql: str, count: int) -> str:
+    """The statement of one row, for several."""
+    before, values, after = sql.partition(_VALUES.search(sql)[0])  # type: ignore[index]  # every insert has values
+    return before + ", ".join([values] * count) + after
+
+
+_VALUES = re.compile(r"\(\?(?:, \?)*\)")
 _WRITTEN_ONCE = (Blob, DomainVersion)
 _PUT_TILE = f"{_INSERT[TileRow]} ON CONFLICT (tenant, level, number) DO UPDATE SET hashes = excluded.hashes"
 _PUT_CHECKPOINT = f"{_INSERT[CheckpointRow]} ON CONFLICT DO NOTHING"
@@ -112,7 +136,7 @@ ROW_BYTES = 1_024
 """About what a row costs the write-ahead log, its pages and indexes included."""
 BUSY_MS = 5_000
 RECENT_ROWS = 16_384
-"""How many written rows are kept at hand; the process is the only writer, so they cannot be stale."""
+"""How many rows are kept at hand that were read or written; the only writer's cannot be stale."""
 
 
 class SqliteStore:
@@ -174,7 +198,27 @@ class SqliteStore:
             for (kind, tenant), ids in wanted.items():
                 at = _COLUMNS[kind].index(KEYS[kind])
                 for columns in self._writer.execute(_BY_KEY[kind], (tenant, orjson.dumps(ids).decode())):
-                    rows[(kind, tenant, columns[at])] = _row(kind, columns)
+                    row = rows[(kind, tenant, columns[at])] = _row(kind, columns)
+                    if not self._read_only:
+                        recent[(kind, tenant, columns[at])] = row
+        return Slice(self._clock.now(), heads, rows)
+
+    def peek(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
+        # What the lane keeps at hand was committed, so it may be read here; what is read here is kept nowhere.
+        recent, older = self._recent, self._older
+        rows: dict[Key, Row | None] = {key: recent.get(key) or older.get(key) for key in keys}
+        missing = [key for key, row in rows.items() if row is None]
+        heads = {tenant: self._heads.get(tenant) for tenant in tenants}
+        with _translated(self.path), self._reader() as reader:
+            for key in missing:
+                kind, tenant, id = key
+                found = reader.execute(
+                    f"{_SELECT[kind]} WHERE tenant = ? AND {KEYS[kind]} = ?", (tenant, id)
+                ).fetchone()
+                rows[key] = None if found is None else _row(kind, found)
+            for tenant in [tenant for tenant, head in heads.items() if head is None]:
+                found = reader.execute(f"{_SELECT[LogHead]} WHERE tenant = ?", (tenant,)).fetchone()
+                heads[tenant] = None if found is None else _row(LogHead, found)
         return Slice(self._clock.now(), heads, rows)
 
     def row(self, kind: type[T], tenant: str, id: str) -> T | None:
@@ -207,7 +251,8 @@ class SqliteStore:
     def _remember(self, batch: Append) -> None:
         """Keeps what was just written: most of it is read again soon, and nobody else can have changed it."""
         if len(self._recent) > RECENT_ROWS:
-            self._recent, self._older = {}, self._recent
+            self._older = self._recent  # first: whoever peeks in between must not find an older row than before
+            self._recent = {}
         for row in batch.rows:
             if type(row) not in _WRITTEN_ONCE:
                 self._recent[(type(row), row.tenant, getattr(row, KEYS[type(row)]))] = row
@@ -226,18 +271,22 @@ class SqliteStore:
                 raise StoreConflict(f"the log of `{new.tenant}` moved since it was loaded", tenant=new.tenant)
 
     def _write(self, batch: Append) -> None:
-        writer = self._writer
-        writer.executemany(_INSERT[RecordRow], map(astuple, batch.records))
+        self._insert(_INSERT[RecordRow], map(astuple, batch.records))
         by_kind: dict[type, list[Any]] = {}
         for row in batch.rows:
             by_kind.setdefault(type(row), []).append(astuple(row))
         for kind, values in by_kind.items():
-            writer.executemany(_PUT[kind], values)
-        if batch.tiles:
-            writer.executemany(_PUT_TILE, map(astuple, batch.tiles))
-        if batch.checkpoints:
-            writer.executemany(_PUT_CHECKPOINT, map(astuple, batch.checkpoints))
-        writer.executemany(_INSERT[Receipt], map(astuple, batch.receipts))
+            self._insert(_PUT[kind], values)
+        self._insert(_PUT_TILE, map(astuple, batch.tiles))
+        self._insert(_PUT_CHECKPOINT, map(astuple, batch.checkpoints))
+        self._insert(_INSERT[Receipt], map(astuple, batch.receipts))
+
+    def _insert(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Many rows a statement: every statement lets go of the interpreter, and others are slow to give it back."""
+        left = list(rows)
+        for start in range(0, len(left), ROWS_AT_ONCE):
+            some = left[start : start + ROWS_AT_ONCE]
+            self._writer.execute(_several(sql, len(some)), [value for row in some for value in row])
 
     def heads(self) -> list[LogHead]:
         return self._all(LogHead, f"{_SELECT[LogHead]} ORDER BY tenant")
@@ -247,6 +296,10 @@ class SqliteStore:
             sql = f"{_SELECT[RecordRow]} WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?"
             return self._all(RecordRow, sql, tenant, after, limit)
         # Left to itself, SQLite walks the primary key, which is in the order asked for: the whole log, every time.
+        if not entity:
+            of_none = f"{_SELECT[RecordRow]} INDEXED BY records_of_none"
+            sql = f"{of_none} WHERE tenant = ? AND entity IS NULL AND seq > ? ORDER BY seq LIMIT ?"
+            return self._all(RecordRow, sql, tenant, after, limit)
         by_entity = f"{_SELECT[RecordRow]} INDEXED BY records_by_entity"
         sql = f"{by_entity} WHERE tenant = ? AND entity = ? AND seq > ? ORDER BY seq LIMIT ?"
         return self._all(RecordRow, sql, tenant, entity, after, limit)
@@ -285,9 +338,8 @@ class SqliteStore:
 
     def tenants(self) -> list[str]:
         with _translated(self.path), self._reader() as reader:
-            found = {
-                tenant for table in TABLES.values() for (tenant,) in reader.execute(_next_by_next(table, "tenant"))
-            }
+            tables = [table for row, table in TABLES.items() if row is not NoteRow]
+            found = {tenant for table in tables for (tenant,) in reader.execute(_next_by_next(table, "tenant"))}
         return sorted(found)
 
     def subjects(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[str]:
@@ -384,7 +436,7 @@ class SqliteStore:
                 uri=True,
                 isolation_level=None,
                 check_same_thread=False,
-                cached_statements=256,
+                cached_statements=512,
             )
             connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             connection.execute("PRAGMA cell_size_check = ON")
@@ -437,8 +489,9 @@ def _next_by_next(table: str, column: str, *, within: str = "true", after: str =
 
 
 def _row(kind: type[T], columns: tuple[Any, ...]) -> T:
-    if kind is Clearance:  # the one row with booleans, which SQLite keeps as 0 and 1
-        return kind(*(bool(v) if at in _BOOLEANS else v for at, v in enumerate(columns)))
+    booleans = _BOOLEANS.get(kind)
+    if booleans is not None:
+        return kind(*(bool(v) if at in booleans else v for at, v in enumerate(columns)))
     return kind(*columns)
 
 

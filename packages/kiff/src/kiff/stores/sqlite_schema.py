@@ -193,4 +193,52 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (tenant, digest)
     ) STRICT;
     """,
+    """
+    CREATE TABLE tenants (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL CHECK (id = 'tenant'),
+        separate INTEGER NOT NULL CHECK (separate IN (0, 1)),
+        created_at INTEGER NOT NULL,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE members (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        type TEXT NOT NULL CHECK (type IN ('human', 'agent', 'service')),
+        person TEXT,
+        name TEXT,
+        roles TEXT NOT NULL,
+        active INTEGER NOT NULL CHECK (active IN (0, 1)),
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE credentials (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('key', 'session')),
+        digest BLOB NOT NULL CHECK (length(digest) = 32),
+        label TEXT NOT NULL,
+        principal TEXT,
+        roles TEXT NOT NULL,
+        domain TEXT,
+        created_by TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        revoked_at INTEGER,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE notes (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        body BLOB NOT NULL,
+        first_at INTEGER NOT NULL,
+        last_at INTEGER NOT NULL,
+        times INTEGER NOT NULL,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE INDEX records_of_none ON records (tenant, seq) WHERE entity IS NULL;
+    """,
 )

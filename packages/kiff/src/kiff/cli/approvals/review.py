@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from kiff.cli.answer import fields
-from kiff.cli.approvals.facts import contract, facts, found
-from kiff.cli.database import database_option, open_database, snapshot, writing
+from kiff.cli.approvals.facts import facts
 from kiff.cli.decision import exit_of
 from kiff.cli.executors_file import registry
 from kiff.cli.exits import Exit
 from kiff.cli.output import output_option, print_fields
-from kiff.cli.principals import acting_options, caller
+from kiff.cli.place import Place
+from kiff.cli.place_options import acting_place_option
 from kiff.cli.repeat import repeated, repeating_option
 from kiff.cli.safe_text import visible
 from kiff.cli.settings import setting_option
-from kiff.protocol.clearance import Clearance
+from kiff.client.nouns import Operation
 from kiff.runtime import Reviewed
-from kiff.runtime.ports import Executor
-from kiff.runtime.rehearsal import Rehearsal
 
 Verdict = Literal["grant", "deny"]
 
@@ -36,9 +33,8 @@ def _review_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--reason", metavar="TEXT", help="Why; asked for on a terminal when left out."),
             repeating_option("--key", "review"),
             click.option("--dry-run", is_flag=True, help="Say whether it would count, and write nothing."),
-            acting_options,
             output_option,
-            database_option,
+            acting_place_option,
         )
     ):
         command = option(command)
@@ -77,34 +73,29 @@ class _Review:
         reason: str | None,
         id: str | None,
         dry_run: bool,
-        acting: str | None,
-        principals: Path,
         output: str,
-        database: Path,
-        tenant: str,
+        place: Place,
         executors: Path | None = None,
         yes: bool = False,
         confirm: str | None = None,
     ) -> None:
         self.verdict: Verdict = verdict
         self.approval_id, self.reason, self.key = approval_id, reason, id
-        self.dry_run, self.output, self.database = dry_run, output, database
+        self.dry_run, self.output, self.place = dry_run, output, place
         self.executors, self.yes, self.confirm = executors, yes, confirm
-        self.who = caller(acting, principals, tenant)
 
     def run(self) -> Exit:
-        with snapshot(self.database) as still:
-            approval = found(still, self.who.tenant, self.approval_id)
-            governs = contract(still, approval)
-            runs = self.verdict == "grant" and approval.on_grant == "run"
+        with self.place.reading() as reading:
+            approval = reading.approval(self.approval_id)
+            looked = reading.look(approval)
             if not self.dry_run and sys.stdin.isatty():
-                _tell(facts(still, approval))
+                _tell(facts(approval, looked))
         reason = self.reason or _asked_reason(self.verdict)
         if self.verdict == "grant" and not self.dry_run:
-            risky = governs is None or governs.risk == "high"
-            (self._confirm_high if risky else self._confirm)(approval.entity)
+            (self._confirm_high if looked.risk in (None, "high") else self._confirm)(approval.entity)
         with repeated("--key", self.key, "review", quiet=self.dry_run) as key:
-            answer = self._rehearse(reason, key) if self.dry_run else self._answer(reason, key, runs=runs)
+            executors = self._executors if approval.on_grant == "run" or self.dry_run else dict
+            answer = self.place.review(self.verdict, self.approval_id, reason, key, executors, dry_run=self.dry_run)
         return self._shown(answer)
 
     def _confirm_high(self, entity: str) -> None:
@@ -126,23 +117,11 @@ class _Review:
             raise click.UsageError("say --yes to grant it without being asked")
         click.confirm("grant it?", abort=True, err=True)
 
-    def _answer(self, reason: str, key: str, *, runs: bool) -> Reviewed:
-        with redirect_stdout(sys.stderr):  # what executors print is no data of ours
-            executors = registry(self.executors) if runs and self.executors is not None else None
-            return self._given(reason, key, executors)
-
-    def _given(self, reason: str, key: str, executors: Mapping[str, Executor] | None) -> Reviewed:
-        with writing(self.database, executors) as runtime:
-            review = runtime.grant if self.verdict == "grant" else runtime.deny
-            return review(self.who, self.approval_id, reason, key=key).result()
-
-    def _rehearse(self, reason: str, key: str) -> Reviewed:
-        with snapshot(self.database) as still:
-            names = registry(self.executors) if self.executors is not None and self.executors.is_file() else ()
-            rehearsal = Rehearsal(still, names)
-            command = rehearsal.edge.review(self.who, self.approval_id, self.verdict, reason, key)
-            answer: Reviewed = rehearsal.take(command).answer
-            return answer
+    def _executors(self) -> Mapping[str, Callable[..., Any]]:
+        """What a grant may run. Only a dry run can do without the file."""
+        if self.executors is None or (self.dry_run and not self.executors.is_file()):
+            return {}
+        return registry(self.executors)
 
     def _shown(self, answer: Reviewed) -> Exit:
         told = fields(answer, dry_run=self.dry_run, without=("decision",))
@@ -157,22 +136,19 @@ class _Review:
             return exit_of(answer.decision)
         return _ENDED.get(ended.status, Exit.FAILED) if ended is not None else Exit.DONE
 
-    def _say_what_is_next(self, answer: Reviewed, ended: Clearance | None) -> None:
+    def _say_what_is_next(self, answer: Reviewed, ended: Operation | None) -> None:
         if ended is not None and ended.status in ("unknown", "open"):
             hint = f"kiff operations settle {ended.id}"
             click.echo(f"  hint   do not send it again: look where it went, then {hint}", err=True)
         elif answer.status == "granted" and answer.operation_id is None and not self.dry_run:
             click.echo(f"  next   the caller repeats the call with --approval {answer.id}", err=True)
 
-    def _ended(self, answer: Reviewed) -> Clearance | None:
-        """How the operation of `on_grant: run` ended: closing the runtime waited for it."""
+    def _ended(self, answer: Reviewed) -> Operation | None:
+        """How the operation of `on_grant: run` ended."""
         if answer.operation_id is None:
             return None
-        store = open_database(self.database)
-        try:
-            return store.row(Clearance, self.who.tenant, answer.operation_id)
-        finally:
-            store.close()
+        with self.place.reading() as reading:
+            return reading.operation(answer.operation_id)
 
 
 _ENDED = {"succeeded": Exit.DONE, "unknown": Exit.UNKNOWN, "open": Exit.UNKNOWN}

@@ -6,19 +6,17 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import click
 
-from kiff.cli.approvals.facts import COLUMNS, found, row, standing
-from kiff.cli.database import database_option, open_database
+from kiff.cli.approvals.facts import COLUMNS, row, standing
 from kiff.cli.exits import Exit
 from kiff.cli.output import SCHEMA, output_option
+from kiff.cli.place import Place, Reading
+from kiff.cli.place_options import place_option
 from kiff.cli.safe_text import visible
-from kiff.protocol.approval import ApprovalRequest
-from kiff.runtime.ports import Store
+from kiff.client.nouns import Approval
 
 EVERY_SECONDS = 1.0
 MOST = 1000
@@ -46,46 +44,39 @@ class Seconds(click.FloatRange):
 @click.option("--every", type=Seconds(0.05, 86_400), default=EVERY_SECONDS, show_default=True, help="Seconds.")
 @click.option("--timeout", type=Seconds(0, 31_536_000), help="Stop after so many seconds.")
 @output_option
-@database_option
-def watch(
-    approval_id: str | None,
-    every: float,
-    timeout: float | None,
-    output: str,
-    database: Path,
-    tenant: str,
-) -> Exit:
+@place_option
+def watch(approval_id: str | None, every: float, timeout: float | None, output: str, place: Place) -> Exit:
     """Show what is held and how it is answered, a line each, until Ctrl-C.
 
     With APPROVAL_ID it waits for that answer and ends with it: 0 (granted), 12 (denied), 13 (expired), or 10 when it
     is still held after --timeout.
     """
     until = time.monotonic() + timeout if timeout is not None else float("inf")
-    with closing(open_database(database)) as store:
+    with place.watching() as reading:
         show = _Lines(output)
         if approval_id is not None:
-            return _until_answered(store, tenant, approval_id, every, until, show)
-        for approval in _changes(store, tenant, every, until):
+            return _until_answered(reading, approval_id, every, until, show)
+        for approval in _changes(reading, every, until):
             show(approval)
     return Exit.DONE
 
 
-def _until_answered(store: Store, tenant: str, approval_id: str, every: float, until: float, show: _Lines) -> Exit:
-    approval = found(store, tenant, approval_id)
+def _until_answered(reading: Reading, approval_id: str, every: float, until: float, show: _Lines) -> Exit:
+    approval = reading.approval(approval_id)
     while standing(approval) == "pending" and time.monotonic() < until:
         time.sleep(every)
-        approval = found(store, tenant, approval_id)
+        approval = reading.approval(approval_id)
     show(approval)
     return ENDED.get(standing(approval), Exit.HELD)
 
 
-def _changes(store: Store, tenant: str, every: float, until: float) -> Iterator[ApprovalRequest]:
+def _changes(reading: Reading, every: float, until: float) -> Iterator[Approval]:
     """Every approval that is held now, and from then on each time one is opened or changes."""
     seen: dict[str, str] = {}
     while True:
-        held = store.approvals(tenant, status="pending", limit=MOST)
+        held = reading.approvals("pending", MOST)
         waiting = {approval.id for approval in held}
-        answered = [found(store, tenant, id) for id in seen if id not in waiting]
+        answered = [reading.approval(id) for id in seen if id not in waiting]
         for approval in (*answered, *held):
             if seen.get(approval.id) != standing(approval):
                 yield approval
@@ -106,7 +97,7 @@ class _Lines:
         self._gap = "  " if output == "text" or sys.stdout.isatty() else "\t"
         self._begun = False
 
-    def __call__(self, approval: ApprovalRequest) -> None:
+    def __call__(self, approval: Approval) -> None:
         told: dict[str, Any] = row(approval)
         if self._json:
             click.echo(json.dumps({"kiff": SCHEMA, **told}, separators=(",", ":")))

@@ -10,9 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kiff.errors import KiffError
 from kiff.protocol.clearance import Clearance
-from kiff.runtime.commands import Activate, Command, Expire, Ingest, Propose, Review, Settle
+from kiff.runtime.commands import (
+    Activate,
+    Command,
+    Establish,
+    Expire,
+    Ingest,
+    Note,
+    Propose,
+    Review,
+    Revoke,
+    Settle,
+)
 from kiff.runtime.step.activate import activate
+from kiff.runtime.step.authority import authorised, establish, note, revoke
 from kiff.runtime.step.ingest import ingest
 from kiff.runtime.step.propose import propose
 from kiff.runtime.step.review import expire_approval, review
@@ -29,6 +42,13 @@ def step(world: World, command: Command) -> Change:
         NotLoaded: the slice lacks keys; load them and call again.
     """
     change = Change(world, command.tenant)
+    caller = getattr(command, "caller", None)
+    if caller is not None and caller.credential is not None:
+        try:
+            command = authorised(change, command, caller)
+        except KiffError as refusal:
+            change.answer = refusal
+            return change
     _STEPS[type(command)](change, command)
     return change
 
@@ -54,5 +74,8 @@ _STEPS: dict[type, Callable[[Change, Any], None]] = {
     Settle: settle,
     Expire: _expire,
     Activate: activate,
+    Establish: establish,
+    Revoke: revoke,
+    Note: note,
 }
 """One function per command."""

@@ -6,7 +6,9 @@ from msgspec import json
 
 from kiff.domain import Domain
 from kiff.errors import Forbidden, IdempotencyConflict, NotFound
+from kiff.protocol.actor import Caller
 from kiff.protocol.clearance import Clearance
+from kiff.protocol.event import Event
 from kiff.protocol.state import EntityState
 from kiff.runtime.answers import Ingested
 from kiff.runtime.commands import Ingest, Settle
@@ -36,14 +38,15 @@ def ingest(change: Change, command: Ingest) -> None:
         change.answer = NotFound(message, code_hint="unknown_entity_type", entity=event.entity)
         return
     operation = _in_flight(change, event.entity)
-    own = operation is not None and operation.principal == caller.principal.id
-    if not domain.permits(caller.roles, INGEST) and not (
-        own and operation is not None and event.type in _emits(change, operation)
+    if not (
+        domain.permits(caller.roles, INGEST)
+        or _is_verified(domain, caller, event)
+        or _is_own_effect(change, caller, event, operation)
     ):
         message = f"ingesting events takes the permission `{INGEST}`"
         change.answer = Forbidden(message, reason="permission_denied", missing_permissions=[INGEST])
         return
-    trace = f"trace_{command.suffix}" if operation is None else operation.trace_id
+    trace = command.trace or f"trace_{command.suffix}" if operation is None else operation.trace_id
     before = change.get(EntityState, event.entity)
     after, refused = take_in(change, domain, event, actor=caller.principal, trace=trace, cause=event.id)
     moved = refused is None and (before is None or before.state != after.state)
@@ -63,6 +66,19 @@ def ingest(change: Change, command: Ingest) -> None:
     )
     change.answer = answer
     change.put(CommandRow(change.tenant, command.id, command.digest, "final", json.encode(answer)))
+
+
+def _is_verified(domain: Domain, caller: Caller, event: Event) -> bool:
+    """Whether an adapter that the domain declares now vouches for it, and for its own source."""
+    adapter = None if caller.adapter is None else domain.adapters.get(caller.adapter)
+    return adapter is not None and adapter.map is not None and adapter.source == event.source
+
+
+def _is_own_effect(change: Change, caller: Caller, event: Event, operation: Clearance | None) -> bool:
+    """Whether it is among the `emits` of the caller's own operation in flight."""
+    if operation is None or operation.principal != caller.principal.id:
+        return False
+    return event.type in _emits(change, operation)
 
 
 def _answer_again(change: Change, answer: Ingested) -> None:

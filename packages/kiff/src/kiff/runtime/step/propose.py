@@ -12,7 +12,7 @@ from msgspec import Struct, json, structs, to_builtins
 
 from kiff.canonical import admit, digest, fragment
 from kiff.domain import Domain
-from kiff.errors import IdempotencyConflict
+from kiff.errors import Conflict, IdempotencyConflict
 from kiff.gate import decide, explain, standing
 from kiff.protocol.action import ActionContract
 from kiff.protocol.actor import Principal
@@ -43,6 +43,8 @@ class Attempt(Struct, frozen=True, gc=False):
     Args:
         command_id, digest: the command row that this attempt answers.
         suffix: what its ids end in.
+        asks: only open the approval it takes.
+        trace: the trace it is part of, when the caller named one.
     """
 
     proposal: Proposal
@@ -50,6 +52,8 @@ class Attempt(Struct, frozen=True, gc=False):
     command_id: str
     digest: str
     suffix: str
+    asks: bool = False
+    trace: str | None = None
 
 
 def propose(change: Change, command: Propose) -> None:
@@ -64,7 +68,16 @@ def propose(change: Change, command: Propose) -> None:
         change.wait = row.operation_id
         resume(change, row.operation_id, command.proposal, command.suffix)
     else:
-        attempt(change, Attempt(command.proposal, command.approval_id, command.id, command.digest, command.suffix))
+        this = Attempt(
+            command.proposal,
+            command.approval_id,
+            command.id,
+            command.digest,
+            command.suffix,
+            command.asks,
+            command.trace,
+        )
+        attempt(change, this)
 
 
 def resume(change: Change, operation_id: str | None, proposal: Proposal, suffix: str) -> None:
@@ -106,9 +119,11 @@ def attempt(change: Change, this: Attempt) -> Decision:
         executor_ready=_executor_ready(change, domain, proposal),
     )
     decision = decide(domain, proposal, facts)
-    trace = approval.trace_id if approval is not None and fits else f"trace_{this.suffix}"
+    trace = approval.trace_id if approval is not None and fits else this.trace or f"trace_{this.suffix}"
     writer = _Writer(change, this, domain, facts, decision, approval if fits else None, trace)
-    if decision.outcome == "allowed":
+    if decision.outcome == "allowed" and this.asks:
+        change.answer = Conflict("this call needs no approval; execute it", code_hint="approval_not_needed")
+    elif decision.outcome == "allowed":
         writer.clear()
     elif decision.outcome == "approval_required":
         writer.hold()

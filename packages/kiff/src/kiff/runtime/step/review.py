@@ -1,4 +1,4 @@
-"""A person answers an approval, or nobody does in time. One wins; the others are told who did."""
+"""A person answers an approval, nobody does in time, or whoever asked takes it back. One wins; the others are told."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from msgspec import json, structs
 from kiff.canonical import digest
 from kiff.errors import ApprovalDecided, Forbidden, IdempotencyConflict, NotFound
 from kiff.gate import MESSAGES
-from kiff.protocol.actor import Principal, principal
+from kiff.protocol.actor import Caller, Principal, principal
 from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.authority import AUTHOR, Credential, Member, Tenant
 from kiff.protocol.decision import Objection
 from kiff.protocol.instant import rfc3339
 from kiff.protocol.receipt import ReceiptDraft
@@ -18,6 +19,7 @@ from kiff.runtime.answers import Decided, Executed, Reviewed
 from kiff.runtime.commands import SYSTEM, Expire, Review, about_entity
 from kiff.runtime.ports import Key
 from kiff.runtime.rows import CommandRow
+from kiff.runtime.step.authority import roles_now
 from kiff.runtime.step.fold import governing
 from kiff.runtime.step.propose import Attempt, attempt, proposal_of, reasons_json, resume
 from kiff.runtime.world import Change
@@ -48,7 +50,7 @@ def review(change: Change, command: Review) -> None:
     if approval.status != "pending":
         change.answer = _already(approval)
         return
-    (_grant if command.verdict == "grant" else _deny)(change, command, approval)
+    _ANSWERS[command.verdict](change, command, approval)
 
 
 def expire_approval(change: Change, command: Expire) -> None:
@@ -62,8 +64,11 @@ def expire_approval(change: Change, command: Expire) -> None:
 
 def _reads(approval: ApprovalRequest) -> tuple[Key, ...]:
     """What every answer to an approval reads."""
-    mine: Key = (CommandRow, approval.tenant, approval.command_id)
-    return (*about_entity(approval.tenant, approval.entity), mine)
+    mine: tuple[Key, ...] = ((CommandRow, approval.tenant, approval.command_id), (Tenant, approval.tenant, "tenant"))
+    used = json.decode(approval.proposal).get("credential")
+    if used is not None:
+        mine += ((Credential, approval.tenant, used), (Member, approval.tenant, approval.proposer))
+    return (*about_entity(approval.tenant, approval.entity), *mine)
 
 
 def _answer_again(change: Change, command: Review, answer: Reviewed) -> None:
@@ -76,7 +81,9 @@ def _answer_again(change: Change, command: Review, answer: Reviewed) -> None:
 def _may_not_review(change: Change, command: Review, approval: ApprovalRequest) -> Forbidden | None:
     """Only a person with a reviewer's permission, and never the one who proposed, by whatever name."""
     reviewer = command.caller.principal
-    if _is_proposer(reviewer, approval):
+    if command.verdict == "cancel":
+        return _may_not_cancel(command.caller, approval)
+    if _is_proposer(reviewer, approval) or _is_behind(change, command.caller, approval):
         return Forbidden(MESSAGES["proposer_is_reviewer"], reason="proposer_is_reviewer", approval_id=approval.id)
     if reviewer.type != "human":
         return Forbidden("an approval is answered by a person", reason="permission_denied", approval_id=approval.id)
@@ -98,11 +105,45 @@ def _is_proposer(reviewer: Principal, approval: ApprovalRequest) -> bool:
     return approval.proposer_type != "agent" and reviewer.someone == behind.casefold()
 
 
+def _is_behind(change: Change, caller: Caller, approval: ApprovalRequest) -> bool:
+    """Whether the yes would be the proposer's own, by way of a key.
+
+    A key that the proposing person minted for somebody else never answers what they proposed. With separation of
+    duties on, neither an agent's owner nor whoever minted its key answers for it.
+    """
+    key = None if caller.credential is None else change.get(Credential, caller.credential)
+    behind = (approval.proposer_person or approval.proposer).casefold()
+    minted = "" if key is None else key.created_by.casefold()
+    me = caller.principal.someone
+    if approval.proposer_type != "agent" and minted == behind != me:
+        return True
+    tenant = change.get(Tenant, "tenant")
+    if tenant is None or not tenant.separate:
+        return False
+    used = json.decode(approval.proposal).get("credential")
+    asked_with = None if used is None else change.get(Credential, used)
+    minters = set() if asked_with is None else {asked_with.created_by.casefold()}
+    minters.discard(SYSTEM.id)  # what the process itself minted, nobody did
+    return bool({me, minted} & ({behind} | minters))
+
+
+def _may_not_cancel(caller: Caller, approval: ApprovalRequest) -> Forbidden | None:
+    """Whoever asked may take the question back, and so may an owner of the tenant."""
+    if caller.principal.id.casefold() == approval.proposer.casefold() or AUTHOR in caller.roles:
+        return None
+    message = "an approval is cancelled by whoever asked for it, or by an owner of the tenant"
+    return Forbidden(message, reason="permission_denied", approval_id=approval.id)
+
+
 def _grant(change: Change, command: Review, approval: ApprovalRequest) -> None:
     use_by = change.at + approval.use_within_ms
+    if command.use_by is not None:
+        use_by = min(use_by, command.use_by)
     granted = structs.replace(_reviewed(change, command, approval), status="granted", use_by=use_by, due_at=use_by)
     change.put(granted)
     data = {"approval_id": approval.id, "command_id": command.id, "reason": command.reason, "use_by": rfc3339(use_by)}
+    if command.terms != b"{}":
+        data |= change.value("terms", command.terms)
     _record(change, approval, "approval_granted", command.caller.principal, _about(approval) | data)
     decision: Decided | None = None
     if approval.on_grant == "run":
@@ -111,8 +152,14 @@ def _grant(change: Change, command: Review, approval: ApprovalRequest) -> None:
 
 
 def _run(change: Change, command: Review, approval: ApprovalRequest) -> Decided | None:
-    """Decides the original proposal again, with the grant as one more fact; the grant does not wait for its end."""
+    """Decides the original proposal again, with the grant as one more fact; the grant does not wait for its end.
+
+    With the roles that the proposer's credential gives them now: a revocation acts on this decision too.
+    """
     proposal = proposal_of(approval)
+    used = json.decode(approval.proposal).get("credential")
+    if used is not None:
+        proposal = structs.replace(proposal, roles=roles_now(change, used, proposal.principal))
     compared = f"{proposal.mode}:{proposal.action_digest}"
     attempt(change, Attempt(proposal, approval.id, approval.command_id, compared, command.suffix))
     decided = change.answer
@@ -131,6 +178,19 @@ def _deny(change: Change, command: Review, approval: ApprovalRequest) -> None:
     _answer(change, command, denied)
 
 
+def _cancel(change: Change, command: Review, approval: ApprovalRequest) -> None:
+    cancelled = structs.replace(approval, status="cancelled", due_at=None)
+    change.put(cancelled)
+    withdrawn = Objection("approval_expired", "blocked", {"approval_id": approval.id, "cancelled": True})
+    told = {"command_id": command.id, "reason": command.reason}
+    actor = command.caller.principal
+    _end_hold(change, approval, withdrawn, kind="approval_cancelled", actor=actor, suffix=command.suffix, told=told)
+    _answer(change, command, cancelled)
+
+
+_ANSWERS = {"grant": _grant, "deny": _deny, "cancel": _cancel}
+
+
 def _expire(change: Change, approval: ApprovalRequest, suffix: str) -> ApprovalRequest:
     expired = structs.replace(approval, status="expired", due_at=None)
     change.put(expired)
@@ -147,6 +207,7 @@ def _end_hold(
     kind: str,
     actor: Principal,
     suffix: str,
+    told: dict[str, Any] | None = None,
 ) -> None:
     """The end of a hold that did not lead to a clearance: its record, its receipt, and the call's final answer."""
     domain = governing(change, approval.entity)
@@ -164,7 +225,8 @@ def _end_hold(
         approval_id=approval.id,
         previous_receipt=approval.receipt_id,
     )
-    data = _about(approval) | {
+    data = _about(approval) | (told or {})
+    data |= {
         "approval_id": approval.id,
         "outcome": "blocked",
         "proposal_digest": proposal_digest,
@@ -246,7 +308,7 @@ def _answer(change: Change, command: Review, approval: ApprovalRequest, *, decis
         reviewed_by=command.caller.principal.id,
         reviewed_at=rfc3339(change.at),
         reason=command.reason,
-        receipt_id=f"rcpt_{command.suffix}" if approval.status == "denied" else None,
+        receipt_id=f"rcpt_{command.suffix}" if approval.status in ("denied", "cancelled") else None,
         use_by=None if approval.use_by is None else rfc3339(approval.use_by),
         operation_id=None if change.run is None else change.run[0].id,
         decision=decision,

@@ -1,5 +1,7 @@
 """The demo: real database, real ledger process, real signatures; five endings, a retry storm, and the proof.
 
+Then the five endings once more, over HTTP.
+
     python demo.py [--dir DATA] [--fresh] [-o text|json]
 
 It ends with 0 only if every line is as promised, with 1 if one is not, with 130 on Ctrl-C.
@@ -21,6 +23,7 @@ from typing import Any, Literal, TextIO
 from audit import Findings, audit, dollars
 from executors import registry
 from ledger_process import LedgerProcess
+from over_http import Played, play_over_http
 from screen import Screen
 from story import PROMISES, Stage, order_id
 
@@ -45,6 +48,9 @@ class Place:
         self.jwks = public_path(key_path(self.database))
         self.debits = self.folder / "outside" / "payments.jsonl"
         self.head = self.folder / "outside" / "head.txt"
+        self.server = self.folder / "server"
+        self.server_debits = self.folder / "outside" / "server-payments.jsonl"
+        self.server_head = self.folder / "outside" / "server-head.txt"
 
     def prepare(self, *, fresh: bool) -> None:
         """Makes the folders, invisible to git; `fresh` removes what earlier runs left, and nothing else."""
@@ -53,7 +59,9 @@ class Place:
             (self.folder / ".gitignore").write_text("*\n")
         self.debits.parent.mkdir(exist_ok=True)
         if fresh:
-            for left in (*self.folder.glob("kiff.db*"), self.debits, self.head):
+            outside = (self.debits, self.head, self.server_debits, self.server_head)
+            servers = (*self.server.glob("kiff.db*"), *self.server.glob("keys/default.*"))
+            for left in (*self.folder.glob("kiff.db*"), *outside, *servers):
                 left.unlink(missing_ok=True)
 
 
@@ -68,6 +76,7 @@ class Report:
     settled: list[dict[str, Any]] = field(default_factory=list)
     endings: list[dict[str, Any]] = field(default_factory=list)
     proof: dict[str, Any] = field(default_factory=dict)
+    over_http: dict[str, Any] = field(default_factory=dict)
     deviations: list[str] = field(default_factory=list)
 
 
@@ -133,6 +142,9 @@ def play(place: Place, screen: Screen, *, fresh: bool) -> Report:
         report.deviations = stage.deviations
         screen.blank()
         _proof(screen, report, found, debits, debits[len(before) :], saved=bool(saved))
+    screen.blank()
+    played = play_over_http(place.server, place.server_debits, place.server_head, domain, stage.endings)
+    _over_http(screen, report, played)
     screen.blank()
     if report.deviations:
         screen.last("blocked", f"{len(report.deviations)} not as promised; stderr says what")
@@ -215,6 +227,34 @@ def _proof(
         "debits_of_all_runs": len(debits),
         "paid_minor_of_all_runs": _cents(debits),
     }
+
+
+def _over_http(screen: Screen, report: Report, played: Played) -> None:
+    """Each ending beside the one of the same call in this process, and what the server left behind."""
+    screen.fact("over HTTP", f"the same five at {played.url}, each caller by a key")
+    told = {ending.title: ending for ending in played.endings}
+    for title, differences in played.differences.items():
+        ending = told.get(title)
+        said = "nothing came of it" if ending is None else f"{ending.outcome}, {ending.state}, {_debits(ending.debits)}"
+        wrong = f"{len(differences)} different: {differences[0]}" if differences else f"{said}, as above"
+        screen.proof("", f"{title}: {wrong}", holds=not differences)
+        report.deviations += [f"over HTTP: {title}: {difference}" for difference in differences]
+    found = played.found
+    problems = [*played.deviations, *found.log, *found.replay, *found.receipts, *found.ledger]
+    said = f"{found.records} records, {found.verified} of {found.issued} receipts, the ledger: verified too"
+    screen.proof("", f"{len(problems)} wrong: {problems[0]}" if problems else said, holds=not problems)
+    report.deviations += [f"over HTTP: {problem}" for problem in problems]
+    report.over_http = {
+        "url": played.url,
+        "endings": [asdict(ending) for ending in played.endings],
+        "records": found.records,
+        "receipts": found.issued,
+        "receipts_verified": found.verified,
+    }
+
+
+def _debits(count: int) -> str:
+    return "no debit" if count == 0 else "1 debit" if count == 1 else f"{count} debits"
 
 
 def _unlike(what: str, expected: int, found: int) -> list[str]:

@@ -1,0 +1,57 @@
+"""What the rows of authority must say, read out of the records that changed them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import fields
+
+from kiff.analysis.expected import Expected, Fields
+from kiff.protocol.authority import Credential, Member, Tenant
+from kiff.protocol.instant import parse_rfc3339
+from kiff.runtime.rows import CommandRow
+
+AUTHORITY = (Tenant, Member, Credential)
+_NOUN: dict[str, tuple[str, type]] = {
+    "tenant_changed": ("tenant", Tenant),
+    "member_changed": ("member", Member),
+    "credential_issued": ("credential", Credential),
+}
+
+
+class AuthorityRows:
+    """A tenant's members and credentials as its records lead to them. Memory follows how many there are."""
+
+    def __init__(self) -> None:
+        self.rows: Expected = {}
+
+    def take(self, kind: str, at: str, data: dict[str, Any]) -> None:
+        """The next record.
+
+        Raises:
+            UNREADABLE: the record lacks what its kind needs.
+        """
+        if kind == "credential_revoked":
+            self.rows[Credential, data["credential_id"]]["revoked_at"] = parse_rfc3339(at, field="at")
+        elif kind in _NOUN:
+            noun, row = _NOUN[kind]
+            said = data[noun]
+            self.rows[row, said["id"]] = _columns(row, said)
+            self._answered(data, {"id": said["id"], "at": at, "repeated": False})
+        elif kind == "domain_activated":
+            said = {name: data[name] for name in ("domain", "version", "digest")}
+            self._answered(data, {**said, "changed": data["replaces"] != data["version"]})
+
+    def _answered(self, data: dict[str, Any], answer: Fields) -> None:
+        """The command that a record with an idempotency key answers."""
+        if "command_id" in data:
+            fields = {"digest": data["asked"], "status": "final", "operation_id": None, "answer": answer}
+            self.rows[CommandRow, data["command_id"]] = fields
+
+
+def _columns(row: type, said: dict[str, Any]) -> Fields:
+    """Every column but the tenant's; what a record leaves out is None."""
+    columns = {field.name: said.get(field.name) for field in fields(row) if field.name != "tenant"}
+    if row is Credential:
+        columns["digest"] = bytes.fromhex(said["digest"])
+    return columns
