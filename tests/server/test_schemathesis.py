@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 SOAK = os.environ.get("KIFF_SOAK") == "1"
 SEED = secrets.randbits(32) if SOAK else 4
-EXAMPLES = 750 if SOAK else 4
+EXAMPLES = 650 if SOAK else 4
 LEAST = 50_000 if SOAK else 300
 """How many answers each of the two runs judges at least."""
 UNLIMITED = Limits(key_rate=0, tenant_rate=0, client_rate=0, code_rate=0)
