@@ -15,7 +15,7 @@ from kiff import errors
 from kiff.gate.reasons import MESSAGES
 from kiff.server.codes import CODES, meaning
 from kiff.server.problems import STATUS, Problem
-from kiff.server.reference import example, sentence
+from kiff.server.reference_pages import example, sentence
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "errors.md"

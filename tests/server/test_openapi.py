@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct, UnsetType
 from served import Served
 
 from kiff.server.openapi import Shapes, document
-from kiff.server.reference import published
+from kiff.server.reference_pages import published
 from kiff.server.route import Answer, Call, Route
 from kiff.server.routes import ROUTES
 

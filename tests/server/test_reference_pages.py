@@ -11,7 +11,7 @@ from served import Served
 
 from kiff.server.codes import CODES
 from kiff.server.openapi import document
-from kiff.server.reference import Operation, curl, errors_page, routes_page
+from kiff.server.reference_pages import Operation, curl, errors_page, routes_page
 from kiff.server.route import Answer, Call, Route
 from kiff.server.routes import ROUTES
 from kiff.server.style import STYLE

@@ -112,12 +112,17 @@ def _tell(url: str, keys: Mapping[str, str | None], output: str) -> None:
     click.echo(f"kiff is up at {url}, tenant {TENANT}; Ctrl-C ends it")
     for name, key in keys.items():
         click.echo(f"  {name:9s} {key or 'printed on the first start; --new-keys mints another'}")
-    click.echo(f"\nthe reference is at {url}/v1/docs; something to try:\n")
-    agent = keys["agent"] or "$AGENT_KEY"
-    click.echo(f"  curl {url}/v1/entities/ord_001/actions/AUTO_REFUND/execute \\")
-    click.echo(f"    -H 'authorization: Bearer {agent}' -H 'content-type: application/json' \\")
-    actor = {"id": "ops-agent", "type": "agent"}
+    click.echo(f"\nthe reference is at {url}/v1/docs; something to try, an order that is paid and its refund:\n")
+    order = {"entity_type": "order", "entity_id": "ord_001", "source": "stripe"}
+    for event in ("ORDER_PLACED", "ORDER_PAID"):
+        _curl(f"{url}/v1/events", keys["owner"] or "$OWNER_KEY", {"type": event, **order})
     parameters = {"amount": 49.0, "reason": "customer request"}
-    body = json.dumps({"entity_type": "order", "actor": actor, "parameters": parameters})
-    click.echo(f"    -d '{body}'")
+    refund = {"entity_type": "order", "actor": {"id": "ops-agent", "type": "agent"}, "parameters": parameters}
+    _curl(f"{url}/v1/entities/ord_001/actions/AUTO_REFUND/execute", keys["agent"] or "$AGENT_KEY", refund)
     sys.stdout.flush()
+
+
+def _curl(url: str, key: str, body: Mapping[str, Any]) -> None:
+    click.echo(f"  curl {url} \\")
+    click.echo(f"    -H 'authorization: Bearer {key}' -H 'content-type: application/json' \\")
+    click.echo(f"    -d '{json.dumps(body)}'")

@@ -28,7 +28,7 @@ from kiff.protocol.ids import require_id
 from kiff.server.answered import Answered
 from kiff.server.cookies import session_of
 from kiff.server.problems import HttpError, as_problem_details, error_body
-from kiff.server.reference import Reference
+from kiff.server.reference_pages import Reference
 from kiff.server.route import Answer, Call, Route
 from kiff.server.stream import StreamResponse
 from kiff.server.tower import Tower

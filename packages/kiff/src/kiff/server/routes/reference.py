@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
-from kiff.server.reference import Page, Reference
+from kiff.server.reference_pages import Page, Reference
 from kiff.server.route import Answer, Call, Route
 
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
