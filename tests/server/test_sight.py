@@ -96,3 +96,20 @@ def test_a_key_for_one_domain_sees_no_entity_of_another(two: Served, path: str) 
 def test_a_key_for_one_domain_lists_nothing_of_another(two: Served, path: str) -> None:
     assert b"order:" in two.get(path, "owner").raw
     assert b"order:" not in two.get(path, "parcels").raw
+
+
+def test_approvals_come_page_by_page(two: Served) -> None:
+    orders = [f"ord_9{number}" for number in range(5)]
+    two.paid(*orders)
+    held = [two.execute(order, "REFUND_ORDER", 900.0).body["approval_id"] for order in orders]
+    found: list[str] = []
+    after = ""
+    while True:
+        page = two.get(f"/v1/approvals?status=pending&limit=2&after={after}", "owner").body
+        found += [approval["id"] for approval in page["approvals"]]
+        assert len(page["approvals"]) <= 2
+        if "next" not in page:
+            break
+        after = page["next"]
+    assert [id for id in found if id in held] == held
+    assert len(found) == len(set(found))

@@ -15,7 +15,6 @@ from kiff.cli.domain_file import read_text
 from kiff.cli.place import Call, Executors, Governed, Looked, Version, startable
 from kiff.client import Client
 from kiff.client.address import server_url
-from kiff.client.client import PAGE
 from kiff.client.nouns import Approval, Operation, Rehearsed, State
 from kiff.domain import load
 from kiff.errors import KiffError, NotFound
@@ -155,10 +154,7 @@ class ServerReading:
         return self._client.rebuild(entity)
 
     def approvals(self, status: Any, limit: int) -> list[Approval]:
-        found = self._client.approvals(status=status, limit=limit)
-        if len(found) < limit and len(found) >= PAGE:
-            click.echo(f"a server tells of {PAGE} approvals at once; these are the oldest", err=True)
-        return found
+        return self._client.approvals(status=status, limit=limit)
 
     def approval(self, approval_id: str) -> Approval:
         return self._client.approval(approval_id)

@@ -42,6 +42,7 @@ class _Approval(Struct):
 
 class _Approvals(Struct):
     approvals: list[Approval]
+    next: str | None = None
 
 
 class _Timeline(Struct):
@@ -386,10 +387,18 @@ class Client:
     def approvals(
         self, *, status: ApprovalStatus | None = None, entity: str | None = None, limit: int = PAGE
     ) -> list[Approval]:
-        """Approvals, oldest first: the ones the key may see."""
+        """Approvals, oldest first, up to `limit` of them: the ones the key may see."""
         path = "/v1/approvals" if entity is None else f"{paths.entity(entity)}/approvals"
-        query = {"status": status, "limit": min(limit, PAGE)}
-        return self._connection.value(_Approvals, "GET", path, query=query).approvals
+        found: list[Approval] = []
+        after = None
+        while len(found) < limit:
+            query = {"status": status, "after": after, "limit": min(limit - len(found), PAGE)}
+            page = self._connection.value(_Approvals, "GET", path, query=query)
+            found += page.approvals
+            if page.next is None:
+                break
+            after = page.next
+        return found
 
     def approval(self, approval_id: str) -> Approval:
         """One approval.

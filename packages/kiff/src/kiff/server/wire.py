@@ -170,10 +170,11 @@ class ApprovalAnswer(Struct):
     approval: Approval
 
 
-class Approvals(Struct):
-    """Approvals, oldest first."""
+class Approvals(Struct, omit_defaults=True):
+    """Approvals, oldest first. `next` is the `after` of the next page; a page may be empty."""
 
     approvals: list[Approval]
+    next: str | UnsetType = UNSET
 
 
 def approval(row: ApprovalRequest) -> Approval:

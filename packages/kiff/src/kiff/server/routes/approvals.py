@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from itertools import islice
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from kiff.errors import Forbidden, NotFound
 from kiff.protocol.approval import ApprovalRequest, ApprovalStatus
@@ -20,8 +19,10 @@ from kiff.server.routes.actions import acting
 from kiff.server.wire import Actor, Approval, ApprovalAnswer, Approvals, approval, refused
 
 PAGE = 200
-MOST = 10_000
-"""How many approvals, oldest first, a list looks through."""
+SCAN = 5
+"""How many pages of approvals a filtered page may look through."""
+OPEN = 10_000
+"""How many open approvals are looked at: the store finds them at once, however many have ended."""
 
 
 class Review(Struct, forbid_unknown_fields=True):
@@ -35,10 +36,11 @@ class Review(Struct, forbid_unknown_fields=True):
 
 
 class Filter(Struct, forbid_unknown_fields=True):
-    """Which approvals."""
+    """A page of approvals. `after`: an id; `status`: only those that stand so."""
 
     status: ApprovalStatus | None = None
-    limit: int = 100
+    after: Annotated[str, Meta(max_length=128)] = ""
+    limit: Annotated[int, Meta(ge=1, le=PAGE)] = 100
 
 
 class Verdict(Struct, omit_defaults=True):
@@ -126,12 +128,31 @@ async def _list(call: Call, entity: str | None, query: Filter) -> Answer:
 
 
 def _page(call: Call, entity: str | None, query: Filter) -> Approvals:
-    """What the caller may see, and what they may answer."""
-    sight, reviews = call.sight(), _reviewer(call)
-    rows = call.tower.store.approvals(call.tenant, status=query.status, limit=MOST)
-    asked = (row for row in rows if entity in (None, row.entity))
-    seen = (row for row in asked if sight.approval(row) or reviews(row))
-    return Approvals([approval(row) for row in islice(seen, min(max(query.limit, 1), PAGE))])
+    """A page of what the caller may see, and what they may answer."""
+    sight, reviews, after = call.sight(), _reviewer(call), query.after
+    found: list[Approval] = []
+    for _ in range(SCAN):
+        rows, more = _rows(call, query.status, after)
+        for row in rows:
+            asked = entity in (None, row.entity) and query.status in (None, row.status)
+            if asked and (sight.approval(row) or reviews(row)):
+                if len(found) == query.limit:
+                    return Approvals(found, after)
+                found.append(approval(row))
+            after = row.id
+        if not more:
+            return Approvals(found)
+    return Approvals(found, after)
+
+
+def _rows(call: Call, status: ApprovalStatus | None, after: str) -> tuple[list[ApprovalRequest], bool]:
+    """Approvals in order of their ids, which begin with the time, and whether there are more."""
+    store = call.tower.store
+    if status in ("pending", "granted"):
+        rows = store.approvals(call.tenant, status=status, limit=OPEN)
+        return sorted((row for row in rows if row.id > after), key=lambda row: row.id), False
+    rows = store.rows(ApprovalRequest, call.tenant, after=after, limit=PAGE)
+    return rows, len(rows) == PAGE
 
 
 async def show(call: Call) -> Answer:
