@@ -413,7 +413,7 @@ def test_who_minted_a_key_is_who_called_whatever_the_row_says(shop: Shop) -> Non
     assert isinstance(told(shop.runtime.establish(shop.person("owner", OWNER, person="olive"), row)), Established)
     kept = shop.store.row(Credential, TENANT, row.id)
     assert kept is not None
-    assert (kept.created_by, kept.created_at) == ("olive", START)
+    assert (kept.created_by, kept.created_at) == ("owner,olive", START)
 
 
 def test_the_same_row_again_changes_nothing(shop: Shop) -> None:

@@ -113,3 +113,35 @@ def test_approvals_come_page_by_page(two: Served) -> None:
         after = page["next"]
     assert [id for id in found if id in held] == held
     assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/keys"), ("GET", "/v1/members"), ("GET", "/v1/me/usage"), ("POST", "/v1/me/sandbox")],
+)
+def test_a_key_for_one_domain_is_no_key_for_the_tenant(two: Served, method: str, path: str) -> None:
+    body = {} if method == "POST" else None
+    assert two.ask(method, path, body, "parcels").status == 403
+
+
+def test_reading_one_domain_is_not_reading_all(two: Served) -> None:
+    """`sender` may read parcels alone; the orders beside them stay unread."""
+    text = PARCELS.replace("sender: [events.ingest]", "sender: [events.ingest, records.read]").replace("v1", "v2")
+    two.tower.activate("kiff-demo", load(text))
+    assert b"order:" not in two.get("/v1/records", "sender").raw
+
+
+def test_a_refusal_by_the_gate_is_a_problem_when_asked_for_one(two: Served) -> None:
+    told = two.execute("ord_1", "NO_SUCH", headers={"Accept": "application/problem+json"})
+    assert told.headers["content-type"] == "application/problem+json"
+    assert (told.body["status"], told.body["code"], told.body["type"]) == (
+        404,
+        "unknown_action",
+        "/v1/docs/errors#unknown_action",
+    )
+
+
+def test_an_invalid_decide_has_the_members_of_every_error(two: Served) -> None:
+    told = two.decide("ord_1", "NO_SUCH")
+    shown = {name: told.body[name] for name in ("outcome", "code", "docs")}
+    assert shown == {"outcome": "invalid", "code": "unknown_action", "docs": "/v1/docs/errors#unknown_action"}

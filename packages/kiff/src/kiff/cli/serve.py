@@ -19,9 +19,24 @@ from kiff.errors import InvalidInput
 @server_options
 @setting_option("tenant", "The first tenant; made when it is not there.")
 @setting_option("executors", "The Python file that holds EXECUTORS.")
-@click.option("--store", default="sqlite", show_default=True, help="Where rows are kept: `sqlite`, in the data folder.")
-@click.option("--workers", default=1, show_default=True, help="How many processes serve.")
-@click.option("--public-url", metavar="URL", help="How clients reach it, when a proxy stands before it.")
+@click.option(
+    "--store",
+    envvar="KIFF_STORE",
+    show_envvar=True,
+    default="sqlite",
+    show_default=True,
+    help="Where rows are kept: `sqlite`, in the data folder.",
+)
+@click.option(
+    "--workers", envvar="KIFF_WORKERS", show_envvar=True, default=1, show_default=True, help="How many processes serve."
+)
+@click.option(
+    "--public-url",
+    envvar="KIFF_PUBLIC_URL",
+    show_envvar=True,
+    metavar="URL",
+    help="How clients reach it, when a proxy stands before it.",
+)
 @click.option("--otel", is_flag=True, help="Send spans with OpenTelemetry; the OTEL_* variables say where.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(

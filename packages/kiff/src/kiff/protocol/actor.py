@@ -43,6 +43,12 @@ class Principal(Struct, frozen=True, gc=False):
         return (self.person or self.id).casefold()
 
 
+def proposing(id: str, person: str | None, type: PrincipalType) -> set[str]:
+    """The names that a proposer goes by, in lower case. Whoever owns an agent is not the agent; they may answer it."""
+    own = {id.casefold()}
+    return own if type == "agent" or person is None else own | {person.casefold()}
+
+
 @lru_cache(maxsize=1024)
 def principal(id: str, type: PrincipalType) -> Principal:
     """The principal of a stored row: the same few act again and again, so they are checked once."""

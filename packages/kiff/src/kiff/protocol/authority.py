@@ -62,7 +62,7 @@ class Credential(Struct, frozen=True, gc=False):
         principal: the member it is bound to; None acts for any actor of the tenant with its own roles.
         roles: of an unbound key, its roles; of a bound one, a narrowing of its member's (empty: all of them).
         domain: the one domain it is good for; None is good for all.
-        created_by: the person who minted it.
+        created_by: who minted it, under every name, and whoever minted the key that was done with (comma separated).
         expires_at: instant (ms).
     """
 

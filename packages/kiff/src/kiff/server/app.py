@@ -39,6 +39,7 @@ SECURE = (
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+PROBLEM = "application/problem+json"
 _OUTCOMES = {400: "invalid", 401: "invalid", 404: "invalid", 413: "invalid", 429: "limit_exceeded", 403: "blocked"}
 """What an error of a deciding route says as `outcome`: never `allowed`, and anything unknown is `invalid`."""
 _STRANGERS = ""
@@ -93,7 +94,7 @@ def endpoint(tower: Tower, route: Route) -> Callable[[Request], Awaitable[Respon
                 tenant = _take_room(call, _STRANGERS)
             await _read(call)
             call.admit()
-            response = _response(await route.handler(call), trace)
+            response = _response(request, await route.handler(call), trace)
         except KiffError as error:
             response = _failed(request, error, trace, decides=route.decides)
             if error.code in ("overloaded", "rate_limited"):
@@ -234,12 +235,14 @@ def _shaped(value: Any, shape: Any, *, strict: bool) -> Any:
         raise InvalidInput(f"{message} (at `{field[:100]}`)" if field else message, field=field[:100]) from error
 
 
-def _response(answer: Answer, trace: str) -> Response:
+def _response(request: Request, answer: Answer, trace: str) -> Response:
     if answer.stream is not None:
         return _dressed(StreamResponse(answer.stream, answer.status, answer.headers, answer.media), trace)
-    value = answer.value
+    value, media = answer.value, answer.media
+    if answer.status >= 400 and isinstance(value, dict) and _wants_problem(request):
+        value, media = as_problem_details(answer.status, value), PROBLEM
     body = value if isinstance(value, bytes) else b"" if value is None else json.encode(value)
-    response = Response(body, answer.status, answer.headers, None if value is None else answer.media)
+    response = Response(body, answer.status, answer.headers, None if value is None else media)
     return _dressed(response, trace)
 
 
@@ -248,9 +251,13 @@ def _failed(request: Request, error: KiffError, trace: str, *, decides: bool) ->
     if decides:
         body |= {"outcome": _OUTCOMES.get(status, "invalid"), "reasons": [body["code"]]}
     media = "application/json"
-    if "application/problem+json" in request.headers.get("accept", ""):
-        body, media = as_problem_details(status, body), "application/problem+json"
+    if _wants_problem(request):
+        body, media = as_problem_details(status, body), PROBLEM
     return _dressed(Response(json.encode(body), status, headers, media), trace)
+
+
+def _wants_problem(request: Request) -> bool:
+    return PROBLEM in request.headers.get("accept", "")
 
 
 def _dressed(response: Response, trace: str) -> Response:

@@ -55,14 +55,14 @@ class Logins:
         Args:
             once: what it is given for.
             on: the credential on whose word it is given. The session can do nothing that this one could not, lasts
-                no longer than a key does, and counts as minted by whoever minted it.
+                no longer, and counts as minted by whoever minted it.
         """
         secret, presented = draw("session", tenant, once)
         expires_at = self._clock.now() + SESSION_SECONDS * 1000
         roles, domain, minter = "", None, SYSTEM.id
         if on is not None:
             roles, domain, minter = on.roles, on.domain, on.created_by
-            if on.kind == "key" and on.expires_at is not None:
+            if on.expires_at is not None:
                 expires_at = min(expires_at, on.expires_at)
         row = Credential(
             tenant, presented.id, "session", presented.digest, label, member, roles, domain, minter, 0, expires_at

@@ -22,6 +22,8 @@ from kiff.server.settings import Limits
 
 FRAMES = 2
 """How many times its own size a body may take on the wire, with the sizes of its chunks and what follows it."""
+OFFERS = 8
+"""How often a connection may offer another protocol. A client that means it offers once."""
 HOP_BY_HOP = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
@@ -34,6 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._part: Literal["idle", "head", "body"] = "idle"
         self._fed = 0
+        self._declined = 0
         self._timed: str | None = None
         self._deadline: TimerHandle | None = None
         self._unread: TimerHandle | None = None
@@ -113,6 +116,10 @@ class BoundedProtocol(HttpToolsProtocol):
                 head += [name, b": ", value, b"\r\n"]
             elif name == b"connection" and b"close" in value.lower():
                 head.append(b"connection: close\r\n")
+        self._declined += 1
+        if self._declined > OFFERS:
+            self._refuse(HttpError("invalid", "this connection keeps offering another protocol"))
+            return
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(b"".join([*head, b"\r\n", rest]))
 

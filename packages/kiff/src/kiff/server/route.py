@@ -201,9 +201,8 @@ class Call:
         """Whether the caller may read records that are not their own."""
         if AUTHOR in caller.roles or AUDITOR in caller.roles:
             return True
-        return any(
-            domain.permits(caller.roles, READ) for domain in self.tower.runtime.read.domains(caller.tenant).values()
-        )
+        domains = self.tower.runtime.read.domains(caller.tenant).values()
+        return bool(domains) and all(domain.permits(caller.roles, READ) for domain in domains)
 
     def sight(self) -> Sight:
         """What the caller may see of the tenant's log now."""
@@ -226,7 +225,12 @@ class Call:
         """
         if self.route.access in ("public", "key"):
             return
-        caller = self.caller()
+        caller, bound = self.caller(), self.credential.domain
+        # Where a document names the domain, the batch compares it; elsewhere the path must.
+        named = self.path.get("slug", bound if self.route.path.startswith("/v1/me/domain") else None)
+        if bound is not None and named != bound:
+            message = f"that is about the whole tenant, and this key is good for `{bound}` only"
+            raise Forbidden(message, reason="permission_denied")
         if self.route.access == "owner" and AUTHOR not in caller.roles:
             raise Forbidden(f"that needs the role `{AUTHOR}`", reason="permission_denied", missing_roles=[AUTHOR])
         if self.route.access == "read" and not self.sees_all(caller):

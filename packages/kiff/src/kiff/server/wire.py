@@ -12,7 +12,7 @@ from kiff.protocol.clearance import Clearance
 from kiff.protocol.instant import rfc3339
 from kiff.protocol.state import EntityState
 from kiff.runtime.answers import Decided, Executed
-from kiff.server.problems import status_of
+from kiff.server.problems import DOCS, status_of
 
 DECIDE_STATUS = {"allowed": 200, "approval_required": 200, "blocked": 200, "invalid": 400, "limit_exceeded": 429}
 
@@ -47,9 +47,14 @@ class DecideAnswer(Struct, omit_defaults=True):
     expires_at: str | UnsetType = UNSET
     next_step: str | UnsetType = UNSET
     details: list[Detail] | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    docs: str | UnsetType = UNSET
 
 
 def decided(told: Decided) -> DecideAnswer:
+    """What is no 2xx has the members of every error beside its own."""
+    failed = DECIDE_STATUS[told.outcome] >= 400
     details = [Detail(each.code, each.outcome, each.detail) for each in told.reasons]
     return DecideAnswer(
         proposal_id=told.proposal_id,
@@ -63,6 +68,9 @@ def decided(told: Decided) -> DecideAnswer:
         expires_at=told.expires_at or UNSET,
         next_step=told.next_step or UNSET,
         details=details or UNSET,
+        error=MESSAGES.get(told.reason, told.message) if failed else UNSET,
+        code=told.reason if failed else UNSET,
+        docs=f"{DOCS}#{told.reason}" if failed else UNSET,
     )
 
 
@@ -126,7 +134,7 @@ def refused(told: Decided) -> tuple[int, dict[str, Any]]:
         "entity": told.entity,
         "proposal_id": told.proposal_id,
         "trace_id": told.trace_id,
-        "docs": f"/v1/docs/errors#{primary.code}",
+        "docs": f"{DOCS}#{primary.code}",
     }
     if told.receipt_id:
         body["receipt_id"] = told.receipt_id

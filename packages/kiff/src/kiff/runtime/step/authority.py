@@ -142,8 +142,22 @@ def _born(change: Change, caller: Caller, row: Authority, before: Authority | No
         return structs.replace(row, created_at=before.created_at if isinstance(before, Tenant) else change.at)
     if not isinstance(row, Credential):
         return row
-    minted_by = row.created_by if caller.credential is None else caller.principal.person or caller.principal.id
+    if caller.credential is None:
+        return structs.replace(row, created_at=change.at)
+    names = (caller.principal.id, caller.principal.person, *sorted(minters(change, caller)))
+    minted_by = ",".join(dict.fromkeys(name for name in names if name is not None))
     return structs.replace(row, created_at=change.at, created_by=minted_by)
+
+
+def minters(change: Change, caller: Caller) -> set[str]:
+    """Who had a part in there being the caller's credential: under every name, and through every key it came by."""
+    key = None if caller.credential is None else change.get(Credential, caller.credential)
+    return set() if key is None else minted(key)
+
+
+def minted(key: Credential) -> set[str]:
+    """Who minted a key, without regard to case; nobody, when the process itself did."""
+    return {name.casefold() for name in key.created_by.split(",")} - {SYSTEM.id}
 
 
 def told(row: Authority) -> dict[str, Any]:
@@ -215,7 +229,8 @@ def _may_speak_for(change: Change, caller: Caller, member: Member) -> None:
     """A key of a member speaks in that member's name.
 
     Raises:
-        Forbidden: for an operator only by one; with separation of duties on, for a person only by themselves.
+        Forbidden: for an operator only by one; for a person only by one; with separation of duties on, for a person
+            only by themselves.
     """
     if OPERATOR in member.roles.split(",") and OPERATOR not in caller.roles:
         raise _needs(OPERATOR)
@@ -223,6 +238,9 @@ def _may_speak_for(change: Change, caller: Caller, member: Member) -> None:
     me = caller.principal
     # A service of theirs is not themselves: whoever holds its key would hold the person's too.
     themselves = me.type == "human" and me.someone == (member.person or member.id).casefold()
+    if member.type == "human" and caller.credential and me.type != "human":
+        message = f"only a person mints a key for a person, and `{me.id}` is none"
+        raise Forbidden(message, reason="permission_denied", principal=member.id)
     if member.type == "human" and tenant is not None and tenant.separate and caller.credential and not themselves:
         message = f"with separation of duties on, only `{member.id}` mints a key of their own"
         raise Forbidden(message, reason="permission_denied", principal=member.id)

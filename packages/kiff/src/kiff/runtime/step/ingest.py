@@ -75,9 +75,11 @@ def _is_verified(domain: Domain, caller: Caller, event: Event) -> bool:
 
 
 def _is_own_effect(change: Change, caller: Caller, event: Event, operation: Clearance | None) -> bool:
-    """Whether it is among the `emits` of the caller's own operation in flight."""
+    """Whether it is among the `emits` of the caller's own open clearance."""
     if operation is None or operation.principal != caller.principal.id:
         return False
+    if operation.mode != "decide" or operation.status != "open":
+        return False  # what KIFF runs its executor tells of, and what nobody knows a person settles
     return event.type in _emits(change, operation)
 
 

@@ -9,7 +9,7 @@ from msgspec import json, structs
 from kiff.canonical import digest
 from kiff.errors import ApprovalDecided, Forbidden, IdempotencyConflict, NotFound
 from kiff.gate import MESSAGES
-from kiff.protocol.actor import Caller, Principal, principal
+from kiff.protocol.actor import Caller, Principal, PrincipalType, principal, proposing
 from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.authority import AUTHOR, Credential, Member, Tenant
 from kiff.protocol.decision import Objection
@@ -19,7 +19,7 @@ from kiff.runtime.answers import Decided, Executed, Reviewed
 from kiff.runtime.commands import SYSTEM, Expire, Review, about_entity
 from kiff.runtime.ports import Key
 from kiff.runtime.rows import CommandRow
-from kiff.runtime.step.authority import roles_now
+from kiff.runtime.step.authority import minted, minters, roles_now
 from kiff.runtime.step.fold import governing
 from kiff.runtime.step.propose import Attempt, attempt, proposal_of, reasons_json, resume
 from kiff.runtime.world import Change
@@ -97,34 +97,36 @@ def _may_not_review(change: Change, command: Review, approval: ApprovalRequest) 
 
 
 def _is_proposer(reviewer: Principal, approval: ApprovalRequest) -> bool:
-    if reviewer.id.casefold() == approval.proposer.casefold():
-        return True
-    # A human owner may review their agent's proposals in their own name; what a person proposed themselves, or had
-    # a service propose for them, they never review.
-    behind = approval.proposer_person or approval.proposer
-    return approval.proposer_type != "agent" and reviewer.someone == behind.casefold()
+    """Whether the reviewer asked, under any name.
+
+    A human owner may review their agent's proposals in their own name; what a person proposed themselves, or had a
+    service propose for them, they never review.
+    """
+    return bool({reviewer.id.casefold(), reviewer.someone} & proposing(approval.proposer, *_behind(approval)))
+
+
+def _behind(approval: ApprovalRequest) -> tuple[str | None, PrincipalType]:
+    return approval.proposer_person, approval.proposer_type
 
 
 def _is_behind(change: Change, caller: Caller, approval: ApprovalRequest) -> bool:
     """Whether the yes would be the proposer's own, by way of a key.
 
-    A key that the proposing person minted for somebody else never answers what they proposed. With separation of
-    duties on, neither an agent's owner nor whoever minted its key answers for it.
+    A key that whoever proposed had a part in never answers what they proposed. With separation of duties on, neither
+    an agent's owner nor whoever minted its key answers for it.
     """
-    key = None if caller.credential is None else change.get(Credential, caller.credential)
-    behind = (approval.proposer_person or approval.proposer).casefold()
-    minted = "" if key is None else key.created_by.casefold()
-    me = caller.principal.someone
-    if approval.proposer_type != "agent" and minted == behind != me:
+    by_way_of = minters(change, caller)
+    themselves = {caller.principal.id.casefold(), caller.principal.someone}
+    if (by_way_of - themselves) & proposing(approval.proposer, *_behind(approval)):
         return True
     tenant = change.get(Tenant, "tenant")
     if tenant is None or not tenant.separate:
         return False
     used = json.decode(approval.proposal).get("credential")
     asked_with = None if used is None else change.get(Credential, used)
-    minters = set() if asked_with is None else {asked_with.created_by.casefold()}
-    minters.discard(SYSTEM.id)  # what the process itself minted, nobody did
-    return bool({me, minted} & ({behind} | minters))
+    behind = (approval.proposer_person or approval.proposer).casefold()
+    barred = {behind} | (set() if asked_with is None else minted(asked_with))
+    return bool(({caller.principal.someone} | by_way_of) & barred)
 
 
 def _may_not_cancel(caller: Caller, approval: ApprovalRequest) -> Forbidden | None:

@@ -12,13 +12,14 @@ from msgspec import json, structs
 
 from kiff.errors import Forbidden, InvalidInput, KiffError, NotFound, OperationSettled
 from kiff.protocol.action import ActionContract
-from kiff.protocol.actor import Principal, principal
+from kiff.protocol.actor import Principal, principal, proposing
 from kiff.protocol.clearance import Clearance, ClearanceStatus
 from kiff.protocol.event import Event
 from kiff.protocol.state import EntityState
 from kiff.runtime.answers import Executed, Settled
 from kiff.runtime.commands import SYSTEM, Settle, about_entity
 from kiff.runtime.rows import CommandRow, Runway
+from kiff.runtime.step.authority import minters
 from kiff.runtime.step.fold import governing, take_in
 from kiff.runtime.world import Change
 
@@ -160,8 +161,8 @@ def _reporter(change: Change, clearance: Clearance, contract: ActionContract, co
     told = clearance.settled_by in ("app", "event") and not clearance.disputed
     if proposed and clearance.mode == "decide" and (clearance.status in ("open", "expired") or told):
         return "app", caller.principal
-    behind = (clearance.principal_person or clearance.principal).casefold()
-    proposed = proposed or (clearance.principal_type != "agent" and caller.principal.someone == behind)
+    names = proposing(clearance.principal, clearance.principal_person, clearance.principal_type)
+    proposed = bool(({caller.principal.id.casefold(), caller.principal.someone} | minters(change, caller)) & names)
     if caller.principal.type != "human" or proposed:
         message = "an operation is settled by a person who did not propose it, or by the app that ran it, in time"
         raise Forbidden(message, reason="permission_denied", operation_id=clearance.id)

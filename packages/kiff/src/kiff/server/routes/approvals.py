@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, json
 
 from kiff.errors import Forbidden, NotFound
 from kiff.protocol.approval import ApprovalRequest, ApprovalStatus
@@ -15,7 +15,6 @@ from kiff.runtime.answers import Reviewed
 from kiff.runtime.pending import Pending
 from kiff.server.references import find
 from kiff.server.route import Answer, Call, Route
-from kiff.server.routes.actions import acting
 from kiff.server.wire import Actor, Approval, ApprovalAnswer, Approvals, approval, refused
 
 PAGE = 200
@@ -91,12 +90,23 @@ async def _review(call: Call, verdict: Literal["grant", "deny", "cancel"]) -> An
         "deny": lambda caller: runtime.deny(caller, approval_id, reason, key=key),
         "cancel": lambda caller: runtime.cancel(caller, approval_id, reason, key=key),
     }
-    told: Reviewed = await call.write(verbs[verdict], acting(body.actor) if verdict == "cancel" else None)
+    told: Reviewed = await call.write(verbs[verdict], _asker(call, approval_id, body.actor, verdict))
     row = call.tower.store.row(ApprovalRequest, call.tenant, approval_id)
     assert row is not None, "it was just reviewed"
     decision = UNSET if told.decision is None else refused(told.decision)[1]
     review = Verdict(told.status, told.reviewed_by, told.reviewed_at, told.reason, told.use_by or UNSET)
     return Answer(ReviewAnswer(approval(row), review, told.receipt_id or UNSET, told.operation_id or UNSET, decision))
+
+
+def _asker(call: Call, approval_id: str, actor: Actor | None, verdict: str) -> str | None:
+    """In whose name a question is taken back. An unbound key does so only where it asked itself."""
+    if verdict != "cancel" or actor is None:
+        return None
+    if call.credential.principal is None:
+        row = call.tower.store.row(ApprovalRequest, call.tenant, approval_id)
+        if row is None or json.decode(row.proposal).get("credential") != call.credential.id:
+            return None
+    return actor.id
 
 
 def _is_holder(call: Call, actor: Actor | None) -> None:

@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType, json
 from kiff.errors import InvalidInput, NotFound
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.ids import require_id
-from kiff.runtime.rows import CommandRow
+from kiff.runtime.rows import Blob, CommandRow
 from kiff.server.references import typed
 from kiff.server.route import Answer, Call, Route
 from kiff.server.wire import DECIDE_STATUS, DecideAnswer, Operation, decided, operation
@@ -149,10 +149,12 @@ async def settle(call: Call) -> Answer:
     output = None if body.result_hash is None else {"result_hash": body.result_hash}
     runtime = call.tower.runtime
     clearance = call.tower.store.row(Clearance, call.tenant, operation_id)
-    unbound = call.credential.principal is None  # it proposed in somebody's name, and reports in the same
+    # An unbound key proposed in somebody's name, and reports in the same; of what another key proposed it does not.
+    unbound = call.credential.principal is None and clearance is not None
+    own = unbound and _asked_with(call, clearance) == call.credential.id
     told = await call.write(
         lambda caller: runtime.settle(caller, operation_id, body.status, message=message, output=output),  # type: ignore[arg-type]  # the edge refuses another status
-        clearance.principal if unbound and clearance is not None else None,
+        clearance.principal if own and clearance is not None else None,
     )
     return Answer(
         OutcomeAnswer(
@@ -166,6 +168,20 @@ async def settle(call: Call) -> Answer:
             told.confirmed,
         )
     )
+
+
+def _asked_with(call: Call, clearance: Clearance | None) -> str | None:
+    """The credential that the operation was proposed with, as the record of the decision says."""
+    receipt = None if clearance is None else call.tower.store.receipt(call.tenant, clearance.receipt_id)
+    if receipt is None:
+        return None
+    [row] = call.tower.store.records(call.tenant, after=receipt.seq - 1, limit=1)
+    data = json.decode(row.body)["data"]
+    if "proposal_beside" in data:
+        blob = call.tower.store.row(Blob, call.tenant, data["proposal_beside"]["digest"])
+        data["proposal"] = {} if blob is None else json.decode(blob.data)
+    credential = data["proposal"].get("credential")
+    return credential if isinstance(credential, str) else None
 
 
 def _none(proposal_id: str) -> NotFound:

@@ -69,6 +69,8 @@ class Sandbox(Struct):
 
 async def make(call: Call) -> Answer:
     _needs(call.afresh(), OPERATOR)
+    if call.credential.domain is not None:
+        raise Forbidden("a key for one domain makes no tenants", reason="permission_denied")
     body: NewTenant = call.body
     owner = _owner(body)
     made = await asyncio.to_thread(_made, call.tower, owner)
