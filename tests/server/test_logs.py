@@ -166,7 +166,7 @@ def test_a_store_that_cannot_serve_is_found_by_the_trace_that_the_caller_was_tol
 
 
 def record(message: str, *arguments: object, **more: Any) -> logging.LogRecord:
-    made = logging.LogRecord("a.library", logging.WARNING, "file.py", 1, message, arguments, None)
+    made = logging.LogRecord("somebody.else", logging.WARNING, "file.py", 1, message, arguments, None)
     made.__dict__.update(more)
     return made
 

@@ -178,7 +178,7 @@ class Call:
         try:
             return await self.answer(submit(self.caller(acting)))
         except AuthorityChanged:
-            self._credential = self.tower.authenticator.credential(self._secret, fresh=True)
+            self.authenticate_again()
             return await self.answer(submit(self.caller(acting, fresh=True)))
 
     def decided(self, outcome: str) -> None:

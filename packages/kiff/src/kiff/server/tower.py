@@ -115,11 +115,6 @@ class Tower:
     def rehearsal(self) -> Rehearsal:
         return self.runtime.rehearsal
 
-    @property
-    def ready(self) -> bool:
-        """Whether a write would be taken in."""
-        return self.runtime.failure is None
-
     def found(self, tenant: str, members: list[Member]) -> bool:
         """Makes a tenant that is not there: its key, its row, its first members. Again, it changes nothing.
 
