@@ -87,23 +87,32 @@ class CopiesInLane(SqliteStore):
 
 
 class Prepared:
-    """A database whose orders `order:0` to `order:<count-1>` are paid; every run starts from a copy of it."""
+    """A database whose orders `order:0` to `order:<count-1>` are paid; every run starts from a copy of it.
 
-    def __init__(self, folder: Path, count: int) -> None:
+    Args:
+        governs: what the orders are, when they are not those of `domain`.
+        placed: what the event says that places one.
+    """
+
+    def __init__(
+        self, folder: Path, count: int, governs: Domain | None = None, placed: dict[str, Any] | None = None
+    ) -> None:
         self._folder = folder
         self._copies = 0
-        self.path = folder / "prepared.db"
+        self._domain = governs or domain()
+        self.path = folder / f"{self._domain.name}.db"
+        payloads = {"ORDER_PLACED": placed or {}, "ORDER_PAID": {}}
         with self._runtime(self.path, SqliteStore) as runtime:
-            for event in ("ORDER_PLACED", "ORDER_PAID"):
+            for event, payload in payloads.items():
                 for chunk in _chunks(count):
-                    waiting = [runtime.ingest(STRIPE, type=event, entity=f"order:{n}") for n in chunk]
+                    waiting = [runtime.ingest(STRIPE, type=event, entity=f"order:{n}", payload=payload) for n in chunk]
                     for pending in waiting:
                         pending.result()
 
     def copy(self) -> Path:
         """A fresh copy of the database file."""
         self._copies += 1
-        path = self._folder / f"copy-{self._copies}.db"
+        path = self._folder / f"{self.path.stem}-{self._copies}.db"
         shutil.copyfile(self.path, path)
         return path
 
@@ -119,7 +128,7 @@ class Prepared:
     def _runtime(self, path: Path, store: type[SqliteStore], **options: Any) -> Runtime:
         signer = load_or_create(self._folder / "key.pem")
         executors = {"refund.issue_refund": issue_refund}
-        return Runtime(store(path), signer, domains=[domain()], executors=executors, **options)
+        return Runtime(store(path), signer, domains=[self._domain], executors=executors, **options)
 
 
 def _chunks(count: int) -> Iterator[range]:

@@ -47,10 +47,16 @@ SIDEWAYS = {
 
 # Imports inside functions below L6. (importer, imported module or package) -> why it waits.
 LAZY = {
+    ("kiff.domain.expr.syntax", "lark"): "brings its parser and grammar: time only a domain with conditions needs",
     ("kiff.domain.loader", "kiff.domain.yaml_events"): "brings ruamel.yaml: 52 ms only a kiff.yaml needs",
     ("kiff.domain.parameters", "re2"): "27 ms that only a domain with patterns needs",
     ("kiff.runtime.executors", "asyncio"): "37 ms that only an executor written with async needs",
     ("kiff.runtime.pending", "asyncio"): "whoever awaits an answer has it already",
+}
+
+# What the kernel may read of the outside when a domain is loaded. (importer, imported) -> why no decision reads it.
+AT_LOAD = {
+    ("kiff.domain.calendar", "zoneinfo"): "zone data is read once per name, when a domain is loaded, and kept",
 }
 
 # Clock, randomness, network, threads, files, databases, processes: what the kernel gets as arguments.
@@ -179,7 +185,8 @@ def _is_pure(name: str) -> bool:
 def _touches(house: House, name: str) -> Iterator[str]:
     for found in house.imports[name]:
         parts = found.target.split(".")
-        if any(".".join(parts[:size]) in OUTSIDE for size in range(1, len(parts) + 1)):
+        names = {".".join(parts[:size]) for size in range(1, len(parts) + 1)} & OUTSIDE
+        if any((name, outside) not in AT_LOAD for outside in names):
             yield f"{name}:{found.line} imports {found.target}"
     for node in ast.walk(house.trees[name]):
         match node:
@@ -227,6 +234,8 @@ CONTROLS: tuple[tuple[Rule, dict[str, str]], ...] = (
     (impure, {"kiff/ledger/keys.py": "key = Ed25519PrivateKey.generate()"}),
     (impure, {"kiff/gate/decide.py": "from datetime import datetime\nnow = datetime.now()"}),
     (impure, {"kiff/runtime/step.py": "from uuid import uuid4"}),
+    (impure, {"kiff/domain/schedule.py": "from zoneinfo import ZoneInfo"}),
+    (impure, {"kiff/domain/calendar.py": "import time"}),
     (impure, {"kiff/runtime/step/settle.py": "import threading"}),
     (deferred, {"kiff/stores/sqlite.py": "def load():\n    import sqlite3"}),
     (deferred, {"kiff/runtime/engine.py": "async def run():\n    from kiff.gate import decide"}),
@@ -274,6 +283,7 @@ def test_control_the_rule_leaves_a_good_house_alone(rule: Rule) -> None:
 
 def test_every_exception_is_still_needed(kiff: House) -> None:
     found = [(name, each) for name, imports in kiff.imports.items() for each in imports]
+    assert set(AT_LOAD) <= {(name, each.target.partition(".")[0]) for name, each in found}
     assert set(SIDEWAYS) <= {(_row(name), _row(each.target)) for name, each in found}
     waiting = [(name, each.target) for name, each in found if each.in_function]
     assert [

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.subject import AGENT, PARAMETERS, STRIPE, Prepared, domain, from_threads
 from kiff import Runtime
-from kiff.protocol.receipt import Issuer
 from kiff.runtime.clock import Ulids
 from kiff.runtime.edge import Edge
+from kiff.runtime.governed import Governed
 from kiff.runtime.ports import Store
 from kiff.runtime.seal import Sealer, sign_each, sign_together
 from kiff.runtime.step import step
@@ -71,9 +71,9 @@ class InMemory:
     def _lane(self, store: Store, at_once: int) -> Callable[[range], None]:
         governs, ids = domain(), Ulids()
         context = Context("run_bench", frozenset({"refund.issue_refund"}), {governs.digest: governs})
-        edge = Edge(ids, {(AGENT.tenant, governs.entity_type): governs.name})
+        edge = Edge(ids, Governed({(AGENT.tenant, governs.entity_type): governs}))
         signing = sign_each if at_once == 1 else sign_together
-        sealer = Sealer(store, self._signer, Issuer("kiff", self._signer.kid), ids, signing)
+        sealer = Sealer(store, lambda _: self._signer, "kiff", ids, signing)
 
         def decide(numbers: range) -> None:
             commands = [
@@ -86,6 +86,8 @@ class InMemory:
                 change = step(world, command)
                 assert change.answer.outcome == "allowed"
                 world.take(change)
-            store.append(sealer.seal(world))
+            append, unsigned = sealer.seal(world)
+            assert not unsigned
+            store.append(append)
 
         return decide

@@ -23,7 +23,7 @@ DOMAIN = Domain(
     states=["CREATED", "PAID", "REFUNDED"],
     transitions=[
         Transition(on="ORDER_PLACED", to="CREATED"),
-        Transition(on="ORDER_PAID", from_="CREATED", to="PAID"),
+        Transition(on="ORDER_PAID", from_="CREATED", to="PAID", set={"paid_as": "entity.version"}),
         Transition(on="ORDER_NOTED", from_="PAID", to="PAID"),
         Transition(on="ORDER_REFUNDED", from_="PAID", to="REFUNDED"),
     ],
@@ -53,6 +53,8 @@ DOMAIN = Domain(
             emits=Emits(success=["ORDER_REFUNDED"]),
         ),
     ],
+    attributes={"paid_as": {"type": "integer", "optional": True}},
+    timeouts=[{"in": "CREATED", "after": "72h", "emit": "ORDER_PAID"}],
     roles={
         "adapter": ["events.ingest"],
         "ops_agent": ["orders.refund"],

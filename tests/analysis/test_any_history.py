@@ -25,10 +25,13 @@ from kiff import (
     Risk,
     Runtime,
     Transition,
+    load,
 )
 from kiff.analysis import replay_store, verify_store
+from kiff.domain.policy import load_policy
 from kiff.ledger import Ed25519Signer, PublicKeys
 from kiff.protocol.authority import Credential, Member, Tenant
+from kiff.protocol.instant import rfc3339
 from kiff.protocol.record import KINDS
 from kiff.stores.memory import MemoryStore
 
@@ -46,9 +49,16 @@ DOMAIN = Domain(
     states=["READY", "DOWN"],
     transitions=[
         Transition(on="MADE", to="READY"),
-        Transition(on="USED", from_="READY", to="READY"),
-        Transition(on="BROKEN", from_="READY", to="DOWN"),
+        Transition(on="USED", from_="READY", to="READY", set={"uses": "entity.uses + 1"}),
+        Transition(on="BROKEN", from_="READY", to="DOWN", when="entity.uses % 2 == 0", set={"note": "event.note"}),
         Transition(on="MENDED", from_="DOWN", to="READY"),
+    ],
+    attributes={"uses": {"type": "integer", "default": 0}, "note": {"type": "string", "optional": True}},
+    payloads={"BROKEN": {"note": {"type": "string"}}},
+    timeouts=[
+        {"in": "DOWN", "after": "1m", "emit": "MENDED"},
+        {"in": "READY", "after": "5m", "emit": "USED"},
+        {"in": "READY", "after": "20m", "emit": "MENDED"},
     ],
     actions=[
         ActionContract("USE", ["READY"], [], ["m.use"], Risk.LOW, Approval.NEVER, "use", emits=EMITS),
@@ -61,16 +71,43 @@ DOMAIN = Domain(
             Risk.HIGH,
             Approval.REQUIRED,
             "use",
+            parameters={"why": {"type": "string", "sensitive": True}},
             approval_policy=ApprovalPolicy(on_grant="run", expires_seconds=300),
+            emits=EMITS,
+        ),
+        ActionContract(
+            "ASK_TWO",
+            ["READY"],
+            [],
+            ["m.use"],
+            Risk.HIGH,
+            Approval.REQUIRED,
+            "use",
+            approval_policy=ApprovalPolicy(quorum=2, binds=("entity.version", "parameters")),
             emits=EMITS,
         ),
         ActionContract("PEEK", ["READY"], [], ["m.use"], Risk.LOW, Approval.NEVER, "use", lock="none", emits=EMITS),
     ],
     roles={"agent": ["m.use"], "human": ["m.approve"], "adapter": ["events.ingest"], "nobody": []},
 )
+STRICTER = load(DOMAIN.content.replace(b'"version":"v1"', b'"version":"v2"').replace(b'"quorum":2', b'"quorum":3'))
+"""Another version: it governs for a while, or is asked beside the one that does."""
+POLICIES = [
+    load_policy("""
+policy: house-v1
+rules: [{id: worn_out, when: entity.uses > 3, then: require_approval, match: {action: [USE, PEEK]}}]
+"""),
+    load_policy("""
+policy: house-v2
+schedules: {daytime: {hours: "00:00-20:00"}}
+rules: [{id: at_night, when: "!schedule.daytime", then: require_approval, quorum: 2, match: {risk: high}}]
+limits: [{id: uses, kind: rate, max: 5, per: 10m, key: actor.id, over: require_approval}]
+"""),
+]
 AGENT = Caller(Principal("agent", "agent"), ("agent",))
 NOBODY = Caller(Principal("nobody", "agent"), ("nobody",))
 HUMAN = Caller(Principal("human", "human"), ("human",))
+SECOND = Caller(Principal("second", "human"), ("human",))
 OWNER = Caller(Principal("owner", "human"), ("tenant_owner",))
 ADAPTER = Caller(Principal("adapter", "service"), ("adapter",))
 
@@ -105,7 +142,7 @@ class Life:
         if chance < 0.25:
             raise ActionFailed("did nothing")
         status, event = ("failed", "BROKEN") if chance < 0.35 else ("succeeded", "USED")
-        events = [{"type": event, "payload": {"n": 1.5}}]
+        events = [{"type": event, "payload": {"n": 1.5, "note": "worn out"}}]
         return {"status": status, "events": events, "output": {"big": "x" * self.random.choice((0, 5000))}}
 
     def live(self, steps: int) -> None:
@@ -121,16 +158,37 @@ class Life:
 
     def deeds(self) -> list[Callable[[], None]]:
         often = [self.execute, self.execute, self.decide, self.ingest, self.review, self.review, self.settle]
-        return [*often, self.again, self.cancel, self.establish, self.revoke]
+        rarely = self.random.choice((self.policy, self.version, self.shadow, self.sweep))
+        return [*often, self.again, self.cancel, self.establish, self.revoke, self.sweep, rarely, self.erase]
+
+    def sweep(self) -> None:
+        self.runtime._sweeper._due()
+
+    def policy(self) -> None:
+        policy, key = self.random.choice((None, *POLICIES)), self.random.choice((None, "once"))
+        self.runtime.activate_policy(self.random.choice((OWNER, OWNER, AGENT)), policy, key=key).result()
+
+    def version(self) -> None:
+        key = self.random.choice((None, None, "first", "second"))
+        self.runtime.activate(OWNER, self.random.choice((DOMAIN, STRICTER)), key=key).result()
+
+    def shadow(self) -> None:
+        domain, key = self.random.choice((DOMAIN, STRICTER, STRICTER, None)), self.random.choice((None, "aside"))
+        self.runtime.shadow(self.random.choice((OWNER, OWNER, AGENT)), domain, of="machine", key=key).result()
+
+    def erase(self) -> None:
+        self.runtime.erase(self.random.choice((OWNER, OWNER, AGENT)), self.entity()).result()
 
     def entity(self) -> str:
         return f"machine:{self.random.randrange(4)}"
 
     def execute(self) -> None:
-        action = self.random.choice(("USE", "ASK", "ASK_AND_RUN", "PEEK", "NOTHING"))
+        action = self.random.choice(("USE", "ASK", "ASK_AND_RUN", "ASK_TWO", "PEEK", "NOTHING"))
         caller = NOBODY if self.random.random() < 0.1 else AGENT
+        why = {"why": self.random.choice(("sick", "moved", 7))} if action == "ASK_AND_RUN" else {}
+        evidence = "e" * self.random.choice((0, 5000))
         answer = self.runtime.execute(
-            caller, entity=self.entity(), action=action, evidence="e" * self.random.choice((0, 5000))
+            caller, entity=self.entity(), action=action, parameters=why, evidence=evidence
         ).result()
         if answer.approval_id:
             self.calls.append((answer.approval_id, answer.entity))
@@ -149,8 +207,12 @@ class Life:
         waiting = self.runtime.read.approvals(status="pending")
         if waiting:
             approval = self.random.choice(waiting)
-            verdict = self.runtime.grant if self.random.random() < 0.7 else self.runtime.deny
-            verdict(self.random.choice((HUMAN, HUMAN, AGENT)), approval.id, "looked at").result()
+            who = self.random.choice((HUMAN, SECOND, AGENT))
+            if self.random.random() < 0.3:
+                self.runtime.deny(who, approval.id, "looked at").result()
+                return
+            soon = self.random.choice((None, rfc3339(self.clock.at + 60_000)))
+            self.runtime.grant(who, approval.id, "looked at", expires_at=soon).result()
 
     def cancel(self) -> None:
         waiting = self.runtime.read.approvals(status="pending")
@@ -214,6 +276,19 @@ def test_any_history_verifies_and_replays(seed: int) -> None:
     replayed = replay_store(life.store)
     assert replayed.problems == ()
     assert replayed.decisions > 20
+
+
+def test_control_the_histories_hold_what_comes_by_itself_and_every_refusal() -> None:
+    sources: set[str] = set()
+    reasons: set[str] = set()
+    for seed in range(6):
+        life = Life(seed)
+        life.live(STEPS)
+        told = [orjson.loads(row.body)["data"] for row in life.store.records("default", limit=100_000)]
+        sources.update(data["event"]["source"] for data in told if "event" in data)
+        reasons.update(data["reason"] for data in told if "event_id" in data and "reason" in data)
+    assert sources >= {"api", "executor", "kiff"}
+    assert reasons == {"unknown_event", "no_transition", "guard_not_met", "invalid_payload"}
 
 
 def test_control_the_histories_hold_every_kind_of_record() -> None:

@@ -37,6 +37,7 @@ KEYS = {
     "domain_versions": ("tenant", "version"),
     "entities": ("tenant", "entity"),
     "runways": ("tenant", "entity"),
+    "timers": ("tenant", "id"),
     "last_approvals": ("tenant", "action_digest"),
     "approvals": ("tenant", "id"),
     "clearances": ("tenant", "id"),

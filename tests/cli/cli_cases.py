@@ -143,18 +143,55 @@ EXECUTORS = {"refund.issue_refund": issue_refund, "orders.mark_paid": mark_paid}
 '''
 
 
+HOUSE = """policy: house-v1
+rules:
+  - id: large
+    when: has(parameters.amount) && parameters.amount > 40
+    then: require_approval
+    match: {risk: medium}
+  - id: at_night
+    when: entity.timezone == "UTC"
+    then: deny
+    match: {action: REFUND_ORDER}
+"""
+
+
 def wider_text() -> str:
     """The same domain, with larger refunds that nobody looks at, by one more role."""
     text = domain_text().replace("version: v2", "version: v3").replace("maximum: 100,", "maximum: 250,")
     return text.replace("    admin:", "    shop: [orders.refund]\n    admin:")
 
 
+CASES = """domain: refund-ops
+actors:
+  agent: {id: ops-agent, type: agent, roles: [ops_agent]}
+  human: {id: ops-human, type: human, roles: [ops_operator]}
+entities:
+  paid: {state: PAID}
+cases:
+  - name: a small refund runs
+    propose: {action: AUTO_REFUND, as: agent, on: paid, parameters: {amount: 49, reason: customer request}}
+    expect: {outcome: allowed, state: REFUNDED}
+  - name: what is not small is no small refund
+    propose: {action: AUTO_REFUND, as: agent, on: paid, parameters: {amount: 101, reason: customer request}}
+    expect: {outcome: invalid, reasons: [invalid_parameter]}
+  - name: a large refund waits
+    propose: {action: REFUND_ORDER, as: agent, on: paid, parameters: {amount: 999, reason: customer request}}
+    expect: {outcome: approval_required}
+    then:
+      - {grant: human}
+      - {propose: again, expect: {outcome: allowed, state: REFUNDED}}
+"""
+
+
 def make_project(folder: Path) -> None:
-    """Three domain files, principals.toml and actions.py; and `shop.db`, where a call is held and another was lost."""
+    """Domain files, a test file, principals.toml, actions.py; and `shop.db`, where a call is held and one was lost."""
     (folder / "kiff.yaml").write_text(domain_text())
     renamed = domain_text().replace("states: [CREATED, PAID,", "states: [CREATED, SETTLED,")
     (folder / "renamed.yaml").write_text(renamed)
     (folder / "wider.yaml").write_text(wider_text())
+    (folder / "orders_test.yaml").write_text(CASES)
+    (folder / "house.yaml").write_text(HOUSE)
     (folder / "principals.toml").write_text(PRINCIPALS)
     (folder / "actions.py").write_text(ACTIONS)
     pem = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -54,7 +54,7 @@ def some(values: st.SearchStrategy[Any], least: int = 1, most: int = 4) -> st.Se
 def actions(draw: st.DrawFn, name: str, states: list[str], events: list[str]) -> dict[str, Any]:
     parameters = draw(st.dictionaries(st.sampled_from(["amount", "_x", "a.b", "class", "y-z"]), SCHEMAS, max_size=3))
     required = draw(some(st.sampled_from([*parameters, "other"]), least=0))
-    action = {
+    action: dict[str, Any] = {
         "name": name,
         "allowed_states": draw(some(st.sampled_from(states))),
         "required_parameters": required,
@@ -64,18 +64,41 @@ def actions(draw: st.DrawFn, name: str, states: list[str], events: list[str]) ->
     }
     if parameters and set(required) <= parameters.keys():
         action["parameters"] = parameters
+    objection = {"id": "late", "when": "entity.n > 7", "then": "deny"}
+    if action["approval"] == "required":
+        objection |= {"then": "require_approval", "quorum": 2}
     further = {
         "description": TEXTS,
         "executor": EXECUTORS,
         "timeout": st.sampled_from(["30s", "5m"]),
-        "lock": st.sampled_from(["entity", "none"]),
+        "lock": st.sampled_from(["entity", "none", {"key": "entity.id", "ttl": "90s"}]),
+        "when": st.just('entity.id != "0" && 1 > 0'),
+        "rules": TEXTS.map(lambda text: [objection | {"message": text[:300] or "-"}]),
+        "limits": st.just([{"id": "often", "kind": "rate", "max": 9, "per": "1h", "key": "actor.id"}]),
         "emits": some(st.sampled_from(events), least=0)
         | st.fixed_dictionaries({"success": some(st.sampled_from(events)), "failure": some(st.sampled_from(events))}),
         "approval_policy": st.fixed_dictionaries(
-            {}, optional={"permissions": some(PERMISSIONS), "expires": st.just("1h"), "on_grant": st.just("run")}
+            {},
+            optional={
+                "permissions": some(PERMISSIONS),
+                "expires": st.just("1h"),
+                "on_grant": st.just("run"),
+                "quorum": st.integers(1, 3),
+                "human_only": st.booleans(),
+                "evidence": st.sampled_from(["key", "session"]),
+            },
         ),
     }
     return action | draw(st.fixed_dictionaries({}, optional=further))
+
+
+@st.composite
+def transitions(draw: st.DrawFn, start: str | None, event: str, end: str, states: list[str]) -> list[dict[str, Any]]:
+    """One way or two, with a guard each."""
+    row = {"on": event, "to": end} | ({"from": start} if start else {})
+    counted = row | {"set": {"n": "entity.n + 1"}}
+    guarded = [counted | {"when": "entity.n < 2"}, row | {"when": "entity.n >= 2", "to": draw(st.sampled_from(states))}]
+    return draw(st.sampled_from([[row], [counted], guarded if start else [row]]))
 
 
 @st.composite
@@ -98,7 +121,15 @@ def documents(draw: st.DrawFn) -> str:
         "events": events,
         "states": states,
         "final": draw(some(st.sampled_from(states), least=0)),
-        "transitions": [{"on": e, "to": t} | ({"from": s} if s else {}) for (s, e), t in table.items()],
+        "transitions": [row for (s, e), t in table.items() for row in draw(transitions(s, e, t, states))],
+        "attributes": {"n": {"type": "integer", "default": 0}, "a.b": {"enum": ["x", "y"], "optional": True}},
+        "payloads": draw(st.sampled_from([{}, {events[0]: {"size": {"type": "integer", "minimum": 3}}}])),
+        "timeouts": [
+            {"in": state, "after": "3h", "emit": event}
+            for state, event in draw(some(st.tuples(st.sampled_from(states), st.sampled_from(events[1:] or ["-"]))))
+            if event != "-"
+        ],
+        "schedules": draw(st.sampled_from([{}, {"office": {"hours": "08:00-17:30", "days": ["mon"]}}])),
         "actions": contracts,
         "permissions": {"roles": roles},
         "audit": draw(st.sampled_from([{}, {"store": "sqlite", "trace_propagation": True}])),

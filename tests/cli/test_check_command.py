@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -166,6 +167,8 @@ def test_json_counts_and_holds_the_findings(shop: Shop) -> None:
         "errors": 0,
         "unfinished": 1,
         "warnings": 1,
+        "unknown": 0,
+        "infos": 0,
     }
     assert [finding["level"] for finding in said["findings"]] == ["unfinished", "warning"]
     lines = [json.loads(line) for line in shop("check", "-o", "jsonl").out.splitlines()]
@@ -209,3 +212,39 @@ def test_a_missing_file_is_one_sentence(sound: Shop) -> None:
     ran = sound("check", "nowhere.yaml")
     assert (ran.code, ran.out) == (Exit.FAILED, "")
     assert ran.err.startswith("error: there is no file at `nowhere.yaml`")
+
+
+def test_the_place_in_an_expression_is_underlined_where_people_and_programs_look(sound: Shop) -> None:
+    edit(sound, "    risk: low\n", "    risk: low\n    when: entity.sate == 'CREATED'\n")
+    shown = sound("check", "-o", "text").out.splitlines()
+    at = shown.index("    `entity` has no field `sate`")
+    assert shown[at + 1 : at + 4] == [
+        "      entity.sate == 'CREATED'",
+        "      ^^^^^^^^^^^",
+        "    fix  did you mean `state`?",
+    ]
+    [finding] = sound("check", "--json").json["findings"]
+    assert finding["excerpt"] == "entity.sate == 'CREATED'\n^^^^^^^^^^^"
+
+
+def test_what_takes_more_room_on_a_terminal_is_underlined_all_the_same(sound: Shop) -> None:
+    edit(sound, "    risk: low\n", "    risk: low\n    when: \"'\\u202e漢' == entity.id || entity.sate == 'x'\"\n")
+    shown = sound("check", "-o", "text").out.splitlines()
+    [line] = [each for each in shown if "entity.sate ==" in each]
+    carets = shown[shown.index(line) + 1]
+    columns = len(carets) - len(carets.lstrip())
+    assert "\u202e" not in line
+    assert columns == len(line[: line.index("entity.sate")]) + 1, "one character of these takes two columns"
+
+
+def test_every_warning_is_explained_on_the_page() -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "reference" / "cli.md").read_text("utf-8")
+    sources = (root / "packages" / "kiff" / "src" / "kiff" / "domain").glob("*soundness.py")
+    calls = [
+        node for path in sources for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)
+    ]
+    named = [node for node in calls if getattr(node.func, "id", "") in ("warning", "Finding")]
+    codes = {node.args[1].value for node in named if isinstance(node.args[1], ast.Constant)}
+    assert len(codes) > 25
+    assert {code for code in codes - {"executor_missing"} if f"`{code}`" not in page} == set()

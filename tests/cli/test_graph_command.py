@@ -157,10 +157,11 @@ def test_every_state_and_event_of_any_domain_is_in_every_drawing(text: str) -> N
     shown = [
         "".join(node.itertext()) for node in ElementTree.fromstring(pictured).iter("{http://www.w3.org/2000/svg}text")
     ]
-    for (start, event), end in domain.transitions.items():
-        assert {event, end} | ({start} if start else set()) <= set(shown)
-        assert f'-> "{end}"' in dot(drawn)
-        assert event in plain(drawn)
+    for (start, event), ways in domain.transitions.items():
+        for way in ways:
+            assert {event, way.to} | ({start} if start else set()) <= set(shown)
+            assert f'-> "{way.to}"' in dot(drawn)
+            assert event in plain(drawn)
     assert pictured == svg(picture(load(text)))
 
 

@@ -47,6 +47,23 @@ CHANGES: dict[str, tuple[str, str, list[Difference]]] = {
 }
 
 
+GUARDED = (Path(__file__).parents[2] / "spec" / "scenarios" / "domains" / "part_refunds.yaml").read_text("utf-8")
+
+
+def test_a_guard_is_named_by_where_its_way_leads() -> None:
+    where = [f"transitions.{state} on REFUND_ISSUED to REFUNDED.when" for state in ("PAID", "PARTIALLY_REFUNDED")]
+    old = "entity.refunded + event.amount == entity.total"
+    new = old.replace("==", ">=")
+    found = differences(load(GUARDED), load(GUARDED.replace(old, new)))
+    assert found == [Difference("changed", each, old, new) for each in sorted(where)]
+
+
+def test_an_attribute_and_a_timeout_are_compared() -> None:
+    changed = GUARDED.replace("maximum: 1000000", "maximum: 5").replace("after: 24h", "after: 12h")
+    found = [(each.change, each.where) for each in differences(load(GUARDED), load(changed))]
+    assert found == [("changed", "attributes.total.maximum"), ("changed", "timeouts")]
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_is_named_by_what_it_changes(name: str) -> None:
     old, new, expected = CHANGES[name]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kiff.domain import Domain, check, load
+from kiff.domain.way import Way
 
 DOCUMENTS = Path(__file__).with_name("documents")
 
@@ -95,9 +96,9 @@ def test_what_is_not_stated_is_read_strictly() -> None:
 def test_the_table_of_the_complete_document() -> None:
     domain = load(document("refund_ops"))
     assert domain.transitions == {
-        (None, "ORDER_PLACED"): "CREATED",
-        ("CREATED", "ORDER_PAID"): "PAID",
-        ("PAID", "ORDER_REFUNDED"): "REFUNDED",
+        (None, "ORDER_PLACED"): (Way("CREATED"),),
+        ("CREATED", "ORDER_PAID"): (Way("PAID"),),
+        ("PAID", "ORDER_REFUNDED"): (Way("REFUNDED"),),
     }
     assert (domain.name, domain.entity, domain.entity_type) == ("refund-ops", "Order", "order")
     assert domain.version == "refund-ops-v2"
@@ -106,7 +107,7 @@ def test_the_table_of_the_complete_document() -> None:
 
 def test_an_event_without_to_leaves_the_state_and_a_list_of_states_is_one_row_each() -> None:
     text = "events: [A, B]\nstates: [X, Y]\ntransitions:\n- {on: A, to: X}\n- {on: B, from: [X, Y]}\n"
-    assert load(text).transitions == {(None, "A"): "X", ("X", "B"): "X", ("Y", "B"): "Y"}
+    assert load(text).transitions == {(None, "A"): (Way("X"),), ("X", "B"): (Way("X"),), ("Y", "B"): (Way("Y"),)}
 
 
 def test_roles_permit_what_they_hold_and_unknown_roles_nothing() -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from kiff.gate import CHECKS, MESSAGES, checks, decide, explain
 from kiff.protocol.decision import SEVERITY, Decision, Facts, Objection
 
-ORDER = ("parameters", "state", "permissions", "executor", "runway", "approval")
+ORDER = ("state", "permissions", "conditions", "rules", "limits", "executor", "runway", "approval")
 WRONG = {
     "state": {"state": "OPEN"},
     "permissions": {"roles": ()},

@@ -21,8 +21,8 @@ def approval(**fields: Any) -> ApprovalRequest:
 
 @pytest.mark.parametrize("now", [0, 999, 1_000, 5_000])
 def test_what_does_not_exist_or_fits_another_call_is_a_mismatch(now: int) -> None:
-    assert standing.named(None, CALL, now) == "mismatch"
-    assert standing.named(approval(action_digest="another", status="granted", use_by=9_000), CALL, now) == "mismatch"
+    assert standing.named(None, CALL, now, 3) == "mismatch"
+    assert standing.named(approval(action_digest="another", status="granted", use_by=9_000), CALL, now, 3) == "mismatch"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,30 @@ def test_what_does_not_exist_or_fits_another_call_is_a_mismatch(now: int) -> Non
     ],
 )
 def test_an_approval_that_was_named(fields: dict[str, Any], now: int, stands: str) -> None:
-    assert standing.named(approval(**fields), CALL, now) == stands
+    assert standing.named(approval(**fields), CALL, now, 3) == stands
+
+
+VOID_ONCE_MOVED = ({"status": "pending"}, {"status": "granted", "use_by": 2_000})
+
+
+@pytest.mark.parametrize("fields", VOID_ONCE_MOVED)
+def test_what_is_bound_to_the_entity_as_it_was_is_void_once_it_moved(fields: dict[str, Any]) -> None:
+    bound = approval(binds_version=True, **fields)
+    assert (standing.named(bound, CALL, 0, 4), standing.unnamed(bound, 4, 0)) == ("mismatch", None)
+
+
+@pytest.mark.parametrize("fields", VOID_ONCE_MOVED)
+def test_control_it_stands_while_the_entity_has_not_moved_and_what_is_not_bound_stands_anyway(
+    fields: dict[str, Any],
+) -> None:
+    assert standing.named(approval(binds_version=True, **fields), CALL, 0, 3) == fields["status"]
+    assert standing.unnamed(approval(binds_version=True, **fields), 3, 0) == "pending"
+    assert standing.named(approval(**fields), CALL, 0, 4) == fields["status"]
+
+
+@pytest.mark.parametrize(("status", "stands"), [("consumed", "used"), ("denied", "denied"), ("expired", "expired")])
+def test_what_has_ended_is_what_it_was_however_far_the_entity_moved(status: str, stands: str) -> None:
+    assert standing.named(approval(binds_version=True, status=status), CALL, 0, 9) == stands
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from lane_cases import AGENT, HUMAN, SIGNER, STRIPE, Spied, opened, place, told
 
 from kiff import Caller, Principal, Runtime, load
-from kiff.errors import Closed, Forbidden, InvalidDomain, InvalidInput, StoreUnavailable
+from kiff.errors import Closed, Forbidden, InvalidInput, StoreUnavailable
 from kiff.stores.memory import MemoryStore
 from kiff.stores.sqlite import SqliteStore
 
@@ -121,10 +121,3 @@ def test_a_closed_lane_does_not_gather_the_frames_of_those_it_refuses() -> None:
         depth = len(traceback.extract_tb(refused.value.__traceback__))
     assert depth < 10
     runtime.close()
-
-
-def test_a_sensitive_parameter_is_refused_until_something_keeps_it_out_of_the_log() -> None:
-    text = NOTES.replace("lock: none}", "lock: none, parameters: {card: {type: string, sensitive: true}}}")
-    with pytest.raises(InvalidDomain) as refused:
-        load(text)
-    assert [issue.code for issue in refused.value.issues] == ["not_supported_yet"]

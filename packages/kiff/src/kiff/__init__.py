@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kiff.client import Client
-    from kiff.domain import Domain, Issue, Transition, check, load
+    from kiff.domain import Domain, Issue, Policy, Transition, check, check_policy, load, load_policy
     from kiff.embedded import open_runtime
     from kiff.errors import ActionFailed, KiffError, Unfinished
-    from kiff.protocol.action import ActionContract, Approval, ApprovalPolicy, Emits, Risk
+    from kiff.protocol.action import ActionContract, Approval, ApprovalPolicy, Emits, Lock, Risk, Rule
     from kiff.protocol.actor import Caller, Principal
+    from kiff.protocol.limit import Limit
     from kiff.runtime import Operation, Pending, Runtime
 
 __version__ = "0.1.0"
@@ -36,15 +37,21 @@ _HOME = {
     "Emits": "kiff.protocol.action",
     "Issue": "kiff.domain",
     "KiffError": "kiff.errors",
+    "Limit": "kiff.protocol.limit",
+    "Lock": "kiff.protocol.action",
     "Operation": "kiff.runtime",
     "Pending": "kiff.runtime",
+    "Policy": "kiff.domain",
     "Principal": "kiff.protocol.actor",
     "Risk": "kiff.protocol.action",
+    "Rule": "kiff.protocol.action",
     "Runtime": "kiff.runtime",
     "Transition": "kiff.domain",
     "Unfinished": "kiff.errors",
     "check": "kiff.domain",
+    "check_policy": "kiff.domain",
     "load": "kiff.domain",
+    "load_policy": "kiff.domain",
     "open_runtime": "kiff.embedded",
 }
 
@@ -59,15 +66,21 @@ __all__ = [
     "Emits",
     "Issue",
     "KiffError",
+    "Limit",
+    "Lock",
     "Operation",
     "Pending",
+    "Policy",
     "Principal",
     "Risk",
+    "Rule",
     "Runtime",
     "Transition",
     "Unfinished",
     "check",
+    "check_policy",
     "load",
+    "load_policy",
     "open_runtime",
 ]
 

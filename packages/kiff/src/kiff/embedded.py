@@ -11,7 +11,7 @@ from kiff.domain import Domain
 from kiff.ledger.keys import Ed25519Signer
 from kiff.runtime.ports import Clock, Executor
 from kiff.runtime.runtime import Runtime
-from kiff.stores.keyfile import load, load_or_create
+from kiff.stores.keyfile import load, load_or_create, vault_secret
 from kiff.stores.sqlite import SqliteStore
 
 
@@ -21,6 +21,7 @@ def open_runtime(
     domains: Iterable[Domain] = (),
     executors: Mapping[str, Executor] | None = None,
     key: str | os.PathLike[str] | None = None,
+    vault: bytes | None = None,
     clock: Clock | None = None,
     **options: Any,
 ) -> Runtime:
@@ -31,6 +32,8 @@ def open_runtime(
         domains: activated at start when they are not active yet.
         executors: name -> function.
         key: the signing key's file; `<path>.key.pem` when not given.
+        vault: the secret that `sensitive` parameters are sealed with, 32 bytes or more; when not given, that of
+            `<path>.vault.key`, which is made when it is first needed.
         clock: where the store's and the runtime's time comes from; the machine's when not given.
         options: as in `Runtime`.
 
@@ -45,7 +48,8 @@ def open_runtime(
     except BaseException:
         store.close()
         raise
-    return Runtime(store, signer, domains=domains, executors=executors, clock=clock, **options)
+    secret = vault_secret(vault_path(path), store) if vault is None else vault
+    return Runtime(store, signer, domains=domains, executors=executors, vault=secret, clock=clock, **options)
 
 
 def _own_key(store: SqliteStore, file: Path) -> Ed25519Signer:
@@ -56,3 +60,8 @@ def _own_key(store: SqliteStore, file: Path) -> Ed25519Signer:
 def key_path(path: str | os.PathLike[str]) -> Path:
     """Where the key of an embedded database is kept."""
     return Path(f"{os.fspath(path)}.key.pem")
+
+
+def vault_path(path: str | os.PathLike[str]) -> Path:
+    """Where the vault's secret of an embedded database is kept."""
+    return Path(f"{os.fspath(path)}.vault.key")

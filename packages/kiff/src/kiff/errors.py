@@ -3,16 +3,19 @@
     KiffError
     ├── InvalidInput            the caller sent something KIFF cannot accept; `field` says where
     │   ├── InvalidJson         bytes or values outside the strict JSON that digests are made of
-    │   └── InvalidDomain       a kiff.yaml or contract set that cannot be used; `issues` lists every problem
+    │   ├── InvalidDomain       a kiff.yaml or contract set that cannot be used; `issues` lists every problem
+    │   └── InvalidPolicy       a policy document that cannot be used; `issues` lists every problem
     ├── Unauthorized            the credential is missing, unknown, revoked or expired; it does not say which
     ├── NotFound                no such entity, approval, receipt, operation or domain in this tenant
     ├── Forbidden               the caller may not do this; nothing was changed
     ├── Conflict                the request collides with something already decided
     │   ├── IdempotencyConflict the same id was used before with other content
     │   ├── ApprovalDecided     somebody answered this approval first
+    │   ├── AlreadyReviewed     this approval takes several people, and this one was counted
     │   ├── OperationSettled    the operation already has an outcome that this one contradicts
     │   ├── StateInUse          a domain version drops a state that entities are in; `in_use` names one for each
-    │   └── AuthorityChanged    who calls is known differently by now; draw the command up again
+    │   ├── AuthorityChanged    who calls is known differently by now; draw the command up again
+    │   └── DomainChanged       another version governs by now, and seals other parameters; draw the command up again
     ├── RateLimited             this key or tenant asks too often; nothing was recorded, `retry_after_seconds` says when
     ├── Overloaded              a bounded queue or executor slot is full; nothing was recorded, try again
     ├── Closed                  the runtime is shutting down; nothing was recorded
@@ -76,6 +79,16 @@ class InvalidDomain(InvalidInput):
         self.issues = issues
 
 
+class InvalidPolicy(InvalidInput):
+    """`issues` as of InvalidDomain."""
+
+    code = "invalid_policy"
+
+    def __init__(self, message: str, *, issues: tuple[Any, ...] = (), **detail: Any) -> None:
+        super().__init__(message, **detail)
+        self.issues = issues
+
+
 class Unauthorized(KiffError):
     code = "unauthorized"
 
@@ -106,6 +119,10 @@ class ApprovalDecided(Conflict):
     code = "approval_decided"
 
 
+class AlreadyReviewed(Conflict):
+    code = "already_reviewed"
+
+
 class OperationSettled(Conflict):
     code = "operation_settled"
 
@@ -116,6 +133,10 @@ class StateInUse(Conflict):
 
 class AuthorityChanged(Conflict):
     code = "authority_changed"
+
+
+class DomainChanged(Conflict):
+    code = "domain_changed"
 
 
 class RateLimited(KiffError):

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import fields
 
-from kiff.analysis.expected import Expected, Fields
+from kiff.analysis.fields import Expected, Fields
 from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.instant import parse_rfc3339
 from kiff.runtime.rows import CommandRow
@@ -17,6 +17,15 @@ _NOUN: dict[str, tuple[str, type]] = {
     "member_changed": ("member", Member),
     "credential_issued": ("credential", Credential),
 }
+
+
+_IN_FORCE: dict[str, tuple[str, ...]] = {
+    "domain_activated": ("domain", "version", "digest"),
+    "domain_shadowed": ("domain", "version", "digest", "beside"),
+    "policy_activated": ("policy", "version", "digest"),
+    "policy_deactivated": ("policy", "version", "digest"),
+}
+"""What a change of what is in force is answered with, as its record says it too."""
 
 
 class AuthorityRows:
@@ -38,9 +47,12 @@ class AuthorityRows:
             said = data[noun]
             self.rows[row, said["id"]] = _columns(row, said)
             self._answered(data, {"id": said["id"], "at": at, "repeated": False})
-        elif kind == "domain_activated":
-            said = {name: data[name] for name in ("domain", "version", "digest")}
-            self._answered(data, {**said, "changed": data["replaces"] != data["version"]})
+        elif kind in _IN_FORCE:
+            said = {name: data.get(name) for name in _IN_FORCE[kind]}
+            said["changed"] = data["replaces"] != data.get("version")
+            if kind != "domain_shadowed":
+                said["pending_approvals"] = data.get("pending_approvals", 0)
+            self._answered(data, said)
 
     def _answered(self, data: dict[str, Any], answer: Fields) -> None:
         """The command that a record with an idempotency key answers."""

@@ -10,17 +10,26 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+from msgspec import convert, json
 
-from kiff.analysis.history import Versions, beside
+from kiff.analysis.fields import Expected, Fields
+from kiff.analysis.history import Versions, beside, refolded
+from kiff.analysis.runways import Held
 from kiff.canonical import digest
+from kiff.domain import Domain
 from kiff.errors import InvalidInput
-from kiff.protocol.approval import ApprovalRequest
+from kiff.gate.quorum import demands_from, lasting, vote_from
+from kiff.protocol.approval import ApprovalRequest, Vote
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.instant import parse_rfc3339, rfc3339
+from kiff.protocol.limit import Hold
+from kiff.protocol.sealed import Sealed, commitments
 from kiff.protocol.state import EntityState
 from kiff.runtime.ports import Store
-from kiff.runtime.rows import CommandRow, LastApproval, Runway
-from kiff.runtime.step.fold import transition
+from kiff.runtime.rows import CommandRow, LastApproval, Runway, TimerRow
+from kiff.runtime.step.fold import timers_of
+from kiff.runtime.step.limits import NO_HOLDS
+from kiff.runtime.step.payload import payloads_of
 from kiff.runtime.step.propose import NOT_FINAL
 
 UNBOUND: dict[str, dict[str, str]] = {
@@ -40,10 +49,6 @@ UNBOUND: dict[str, dict[str, str]] = {
 UNREADABLE = (KeyError, IndexError, TypeError, AttributeError, ValueError, InvalidInput)
 """What reading a record raises when it is not what its kind says."""
 
-Fields = dict[str, Any]
-Expected = dict[tuple[type, str], Fields]
-"""(row type, key) -> the columns the log tells of. `answer` is a dict of the answer's members."""
-
 
 class EntityRows:
     """One entity's rows as its records lead to them."""
@@ -54,9 +59,7 @@ class EntityRows:
         self._entity = entity
         self._versions = versions
         self._state = EntityState(tenant, entity, "", None, 0)
-        self._fencing = 0
-        self._holder: str | None = None
-        self._in_doubt: list[str] = []
+        self._runway = Held()
         self._rows: Expected = {}
         self._decided: Fields = {}
         self._ingested: Fields = {}
@@ -68,11 +71,11 @@ class EntityRows:
         expected = dict(self._rows)
         state = self._state
         if state.version:
-            fields = {"domain": state.domain, "state": state.state, "version": state.version}
-            expected[EntityState, self._entity] = fields
-        if self._fencing:
-            waiting = ",".join(self._in_doubt)
-            expected[Runway, self._entity] = {"holder": self._holder, "fencing": self._fencing, "in_doubt": waiting}
+            expected[EntityState, self._entity] = {
+                name: getattr(state, name) for name in ("domain", "state", "version", "data", "timers")
+            }
+        if self._runway.row is not None:
+            expected[Runway, self._entity] = self._runway.row
         return expected
 
     def take(self, record: dict[str, Any]) -> None:
@@ -88,8 +91,7 @@ class EntityRows:
     def _event(self, record: dict[str, Any], data: dict[str, Any]) -> None:
         event = data["event"]
         domain = self._versions.get(record["versions"]["domain"])
-        after = None if domain is None else transition(domain, self._state, event["type"])
-        self._state = after or self._state
+        applied = domain is not None and self._fold(domain, record)
         if record["causation_id"] != event["id"]:
             return  # an operation emitted it: no caller waits for it by its id
         self._ingested = {
@@ -98,8 +100,8 @@ class EntityRows:
             "state": self._state.state,
             "version": self._state.version,
             "trace_id": record["trace_id"],
-            "applied": after is not None,
-            "code": None if after is not None else "invalid_transition",
+            "applied": applied,
+            "code": None if applied else "invalid_transition",
             "settled": None,
         }
         payload = beside(self._store, self._tenant, event, "payload")
@@ -107,6 +109,21 @@ class EntityRows:
         row |= {"status": "final", "operation_id": None, "answer": self._ingested}
         if payload is not None:
             row["digest"] = event_digest(event, self._entity, payload)
+
+    def _fold(self, domain: Domain, record: dict[str, Any]) -> bool:
+        """The entity and its timers after an event; whether the event was taken."""
+        before, folded = self._state, refolded(self._store, self._tenant, domain, self._state, record)
+        self._state = folded.entity
+        cause = record["causation_id"]
+        if cause != record["data"]["event"]["id"] and (TimerRow, cause) in self._rows:
+            self._rows[TimerRow, cause]["due_at"] = None  # it brought this event
+        if folded.entity.state != before.state:
+            for number in range(before.timers):
+                self._row(TimerRow, f"{self._entity}/{number}")["due_at"] = None
+            at = parse_rfc3339(record["at"], field="at")
+            for timer in timers_of(domain, folded.entity, at):
+                self._row(TimerRow, timer.id).update({name: getattr(timer, name) for name in _TIMER})
+        return folded.refusal is None
 
     def _decision(self, record: dict[str, Any], data: dict[str, Any]) -> None:
         facts = data["facts"]
@@ -123,6 +140,9 @@ class EntityRows:
             "approval_id": data.get("approval_id"),
         }
         self._decided = {"record": record, "proposal": proposal, "body": body, "answer": answer}
+        for name, id in commitments(proposal.get("parameters", {})).items():
+            if name not in facts.get("erased", ()):
+                self._row(Sealed, id).update(entity=self._entity, name=name, erased=False)
         # With `on_grant: run` the grant's own commit decides again: the next decision on the entity is that one.
         runs, self._granted_to_run = self._granted_to_run, None
         row = self._row(CommandRow, f"propose:{record['causation_id']}")
@@ -133,6 +153,10 @@ class EntityRows:
             row["status"] = "open"
         else:
             row["status"] = "final"
+
+    def _erased(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        for id in data["commitments"]:
+            self._row(Sealed, id)["erased"] = True
 
     def _cleared(
         self,
@@ -148,7 +172,7 @@ class EntityRows:
         version, at = record["versions"]["domain"], parse_rfc3339(record["at"], field="at")
         domain = self._versions.get(version)
         contract = self._versions.contract(version, data["action"])
-        holds = contract is not None and contract.lock == "entity"
+        locks = contract is not None and contract.lock != "none"
         executes = proposal.get("mode") == "execute"
         self._row(Clearance, clearance_id).update(
             status="open",
@@ -163,7 +187,9 @@ class EntityRows:
             principal=record["actor"]["id"],
             principal_type=record["actor"]["type"],
             principal_person=proposal.get("principal_person"),
-            holds_runway=holds,
+            holds_runway=locks,
+            runway=self._entity if locks else "",
+            holds=NO_HOLDS,
             settles=proposal.get("settles"),
             cleared_at=at,
             receipt_id=data["receipt"]["id"],
@@ -175,11 +201,14 @@ class EntityRows:
         )
         if deadline is not None:
             self._row(Clearance, clearance_id)["deadline"] = deadline
-        if holds:
-            self._fencing, self._holder = self._fencing + 1, clearance_id
+        if domain is not None and contract is not None and proposal:
+            payloads = payloads_of(domain, contract, proposal["parameters"])
+            self._row(Clearance, clearance_id)["payloads"] = payloads
+        if contract is not None and contract.lock == "entity":
+            self._runway.take(clearance_id)
         if facts.get("approval") == "granted":
             approval = self._row(ApprovalRequest, facts["approval_id"])
-            approval.update(status="consumed", consumed_by=clearance_id)
+            approval.update(status="consumed", consumed_by=clearance_id, holds=NO_HOLDS)
             if executes and runs == facts["approval_id"]:
                 self._review["operation_id"] = clearance_id
         if executes:
@@ -191,7 +220,11 @@ class EntityRows:
                 command["answer"]["expires_at"] = rfc3339(deadline)
 
     def _validated(self, record: dict[str, Any], data: dict[str, Any]) -> None:
-        self._row(Clearance, data["operation_id"])["fencing"] = data["fencing"]
+        clearance = self._row(Clearance, data["operation_id"])
+        clearance["fencing"] = data["fencing"]
+        if "runway" in data:
+            clearance["runway"] = data["runway"]
+        clearance["holds"] = _holds(data)
 
     def _held(self, record: dict[str, Any], data: dict[str, Any]) -> None:
         approval_id = data["approval_id"]
@@ -229,6 +262,12 @@ class EntityRows:
             "reviewed_at": None,
             "reason": None,
             "consumed_by": None,
+            "demands": json.encode(demands_from(data.get("demands", ()))),
+            "votes": json.encode(()),
+            "human_only": data.get("human_only", True),
+            "evidence": data.get("evidence", "key"),
+            "binds_version": data.get("binds_version", False),
+            "holds": _holds(data),
         }
         if self._decided["body"] is not None:
             approval["proposal"] = self._decided["body"]
@@ -236,6 +275,15 @@ class EntityRows:
             policy = contract.approval_policy
             approval |= {"on_grant": policy.on_grant, "use_within_ms": 1000 * policy.use_within_seconds}
         return approval
+
+    def _voted(self, record: dict[str, Any], data: dict[str, Any]) -> None:
+        """A yes that was not the last one needed. Votes that had lapsed by then are gone."""
+        approval = self._row(ApprovalRequest, data["approval_id"])
+        before = json.decode(approval["votes"], type=tuple[Vote, ...])
+        votes = (*lasting(before, parse_rfc3339(record["at"], field="at")), vote_from(data["vote"]))
+        approval["votes"] = json.encode(votes)
+        said = {"status": "pending", "reviewed_by": record["actor"]["id"], "reason": data["reason"]}
+        self._answered("grant", record, data, said | {"still_needed": data["still_needed"]})
 
     def _reviewed(self, record: dict[str, Any], data: dict[str, Any]) -> None:
         granted = record["kind"] == "approval_granted"
@@ -250,6 +298,8 @@ class EntityRows:
         if granted:
             approval["use_by"] = parse_rfc3339(data["use_by"], field="use_by")
             self._granted_to_run = data["approval_id"] if approval.get("on_grant") == "run" else None
+            if "votes" in data:  # a grant from before votes were counted says none
+                approval["votes"] = json.encode(tuple(vote_from(each) for each in data["votes"]))
         said = {"status": approval["status"], "reviewed_by": reviewer, "reason": reason}
         self._answered("grant" if granted else "deny", record, data, said)
 
@@ -267,6 +317,7 @@ class EntityRows:
             "reviewed_at": record["at"],
             "use_by": data.get("use_by"),
             "operation_id": None,
+            "still_needed": [],
             **said,
         }
         compared = "\0".join((verdict, data["approval_id"], said["reviewed_by"], said["reason"]))
@@ -278,6 +329,7 @@ class EntityRows:
         if "receipt" not in data:
             return
         approval = self._row(ApprovalRequest, data["approval_id"])
+        approval["holds"] = NO_HOLDS
         ended = _ENDED.get(record["kind"])
         if ended is not None:
             approval["status"] = ended
@@ -285,6 +337,8 @@ class EntityRows:
             self._review["receipt_id"] = data["receipt"]["id"]
         first = {"code": "state_not_allowed", "detail": {"entity": self._entity}, "outcome": "blocked"}
         row = self._row(CommandRow, approval["command_id"])
+        if row["status"] != "open" or row["answer"]["approval_id"] != data["approval_id"]:
+            return  # a final answer stands, and a call that was asked again may wait for another approval
         row |= {"status": "final", "operation_id": None}
         row["answer"] = {
             "proposal_id": approval["proposal_id"],
@@ -302,15 +356,17 @@ class EntityRows:
         at = parse_rfc3339(record["at"], field="at")
         clearance.update(status=data["status"], settled_by=data["by"], settled_at=at)
         if data["status"] != "unknown":
-            self._free(data["operation_id"])
+            clearance["holds"] = NO_HOLDS
+            self._runway.free(data["operation_id"])
         if data["by"] == "event":
             self._ingested["settled"] = data["operation_id"]
         self._completed(clearance, data["operation_id"], data["status"], data, message=data["message"])
 
     def _expired(self, record: dict[str, Any], data: dict[str, Any]) -> None:
         at = parse_rfc3339(record["at"], field="at")
-        self._row(Clearance, data["operation_id"]).update(status="expired", settled_by="deadline", settled_at=at)
-        self._free(data["operation_id"])
+        ended = {"status": "expired", "settled_by": "deadline", "settled_at": at, "holds": NO_HOLDS}
+        self._row(Clearance, data["operation_id"]).update(ended)
+        self._runway.free(data["operation_id"])
 
     def _confirmed(self, record: dict[str, Any], data: dict[str, Any]) -> None:
         if data["status"] == "succeeded" and data["by"] == "executor":
@@ -320,10 +376,8 @@ class EntityRows:
     def _contradicted(self, record: dict[str, Any], data: dict[str, Any]) -> None:
         clearance = self._row(Clearance, data["operation_id"])
         clearance.update(status="unknown", disputed=True)
-        if clearance["holds_runway"] and self._holder is None:
-            self._holder = data["operation_id"]
-        elif clearance["holds_runway"] and self._holder != data["operation_id"]:
-            self._in_doubt.append(data["operation_id"])
+        if clearance["runway"] == self._entity:
+            self._runway.doubt(data["operation_id"])
         self._completed(clearance, data["operation_id"], "unknown", {}, message=None)
 
     def _completed(
@@ -360,16 +414,15 @@ class EntityRows:
         expires_at = orjson.loads(receipt.core).get("expires_at")
         return parse_rfc3339(expires_at, field="expires_at") if isinstance(expires_at, str) else None
 
-    def _free(self, operation_id: str) -> None:
-        """Lets go of the runway; an operation in doubt takes it next."""
-        self._in_doubt = [waiting for waiting in self._in_doubt if waiting != operation_id]
-        if self._holder == operation_id:
-            self._holder = self._in_doubt.pop(0) if self._in_doubt else None
-
     def _row(self, kind: type, key: str) -> Fields:
         if not isinstance(key, str):
             raise InvalidInput("expected the id of a row")
         return self._rows.setdefault((kind, key), {})
+
+
+def _holds(data: dict[str, Any]) -> bytes:
+    """What limits keep for it, as the row has it."""
+    return json.encode(convert(data["holds"], tuple[Hold, ...])) if "holds" in data else NO_HOLDS
 
 
 def event_digest(event: dict[str, Any], entity: str, payload: bytes) -> str:
@@ -377,6 +430,7 @@ def event_digest(event: dict[str, Any], entity: str, payload: bytes) -> str:
     return digest(b"\0".join((event["type"].encode(), entity.encode(), event["source"].encode(), payload)))
 
 
+_TIMER = ("entity", "event", "state", "since", "due_at")
 _ENDED = {"approval_cancelled": "cancelled", "approval_expired": "expired"}
 
 _READ: dict[str, Callable[[EntityRows, dict[str, Any], dict[str, Any]], None]] = {
@@ -390,10 +444,12 @@ _READ: dict[str, Callable[[EntityRows, dict[str, Any], dict[str, Any]], None]] =
     "approval_expired": EntityRows._hold_ended,
     "approval_granted": EntityRows._reviewed,
     "approval_required": EntityRows._held,
+    "approval_vote": EntityRows._voted,
     "clearance_expired": EntityRows._expired,
     "decision_recorded": EntityRows._decision,
     "event_ingested": EntityRows._event,
     "outcome_confirmed": EntityRows._confirmed,
     "outcome_contradicted": EntityRows._contradicted,
+    "sensitive_erased": EntityRows._erased,
 }
 """How each kind of record changes rows; the others change none."""

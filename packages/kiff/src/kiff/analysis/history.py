@@ -9,11 +9,15 @@ import orjson
 
 from kiff.canonical import admit, digest
 from kiff.domain import Domain
-from kiff.errors import InvalidDomain
+from kiff.domain.policy import Policy
+from kiff.errors import InvalidDomain, InvalidPolicy
 from kiff.protocol.action import ActionContract
+from kiff.protocol.instant import parse_rfc3339
 from kiff.protocol.receipt import Receipt
+from kiff.protocol.state import EntityState
 from kiff.runtime.ports import Key, Store
-from kiff.runtime.rows import Blob, DomainVersion, RecordRow
+from kiff.runtime.rows import Blob, DomainVersion, PolicyVersion, RecordRow
+from kiff.runtime.step.fold import Folded, transition
 
 PAGE = 1000
 BLOBS = 16
@@ -60,12 +64,13 @@ def bytes_of(value: Any) -> bytes:
 
 
 class Versions:
-    """A tenant's published domain versions, compiled when they are first named."""
+    """A tenant's published versions of domains and policies, compiled when they are first named."""
 
     def __init__(self, store: Store, tenant: str) -> None:
         self._store = store
         self._tenant = tenant
         self._known: dict[str, Domain | None] = {}
+        self._policies: dict[str, Policy | None] = {}
 
     def get(self, version: object) -> Domain | None:
         """The domain of this version; None when it is not in the store, or not readable."""
@@ -74,6 +79,14 @@ class Versions:
         if version not in self._known:
             self._known[version] = self._compiled(version)
         return self._known[version]
+
+    def policy(self, version: object) -> Policy | None:
+        """The policy of this version; None when it is not in the store, or not readable."""
+        if not isinstance(version, str):
+            return None
+        if version not in self._policies:
+            self._policies[version] = self._compiled_policy(version)
+        return self._policies[version]
 
     def contract(self, version: object, action: object) -> ActionContract | None:
         domain = self.get(version)
@@ -89,6 +102,16 @@ class Versions:
         except InvalidDomain:
             return None
 
+    def _compiled_policy(self, version: str) -> Policy | None:
+        key = (PolicyVersion, self._tenant, version)
+        row = self._store.load((), [key]).rows[key]
+        if not isinstance(row, PolicyVersion):
+            return None
+        try:
+            return Policy.from_content(row.content)
+        except InvalidPolicy:
+            return None
+
 
 def beside(store: Store, tenant: str, data: dict[str, Any], name: str) -> bytes | None:
     """Canonical bytes of a value that a record carries in place or beside the log; None when it is gone."""
@@ -100,6 +123,22 @@ def beside(store: Store, tenant: str, data: dict[str, Any], name: str) -> bytes 
     key = (Blob, tenant, reference["digest"])
     row = store.load((), [key]).rows[key]
     return row.data if isinstance(row, Blob) and digest(row.data) == row.digest else None
+
+
+def refolded(store: Store, tenant: str, domain: Domain, entity: EntityState, record: dict[str, Any]) -> Folded:
+    """What the event of a record does to an entity, under a version: its payload and its time are the record's.
+
+    Raises:
+        KeyError, TypeError, InvalidInput: this is not the record of an event.
+    """
+    event = record["data"]["event"]
+    payload: Any = {}
+    if event["type"] in domain.payloads:
+        told = beside(store, tenant, event, "payload")
+        payload = {} if told is None else orjson.loads(told)
+    if not isinstance(payload, dict):
+        raise TypeError("the payload of an event is an object")
+    return transition(domain, entity, event["type"], payload, parse_rfc3339(record["at"], field="at"))
 
 
 def references(tenant: str, seq: int, value: dict[str, Any], path: str, found: dict[Key, tuple[int, str, Any]]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import orjson
 from msgspec import Struct, ValidationError, convert
 
+from kiff.analysis.across_entities import AcrossEntities
 from kiff.analysis.authority import AuthorityRows
 from kiff.analysis.expected import UNREADABLE
 from kiff.analysis.findings import MOST, Findings
@@ -21,6 +22,7 @@ from kiff.analysis.hash_tiles import TileCheck
 from kiff.analysis.heads import Mark, Marks
 from kiff.analysis.history import BLOBS, pages, receipts, references
 from kiff.analysis.naming import name_change
+from kiff.analysis.published import Published
 from kiff.analysis.signed import check_receipt
 from kiff.canonical import digest, encode, is_canonical
 from kiff.ledger import (
@@ -98,8 +100,9 @@ class LogCheck:
         """How many records the newest signed head covers whose root is theirs."""
         self.broken: set[int] = set()
         """Records that were named as changed or missing."""
-        self.activations: list[dict[str, Any]] = []
+        self.published = Published()
         self.authority = AuthorityRows()
+        self.across = AcrossEntities()
         self._store = store
         self._tenant = tenant
         self._head = head
@@ -181,15 +184,16 @@ class LogCheck:
         if line.at < self._last_at:
             self._findings.add(where, "at", f"`{line.at}` is before the record in front of it, `{self._last_at}`")
         self._last_at = line.at
-        if line.kind == "domain_activated":
-            self.activations.append(line.data)
-        if line.entity is None:
-            self._authority(where, line)
+        self._tell(where, line)
         return value
 
-    def _authority(self, where: str, line: Line) -> None:
+    def _tell(self, where: str, line: Line) -> None:
+        """What the record changes beside its own entity's rows."""
         try:
-            self.authority.take(line.kind, line.at, line.data)
+            if line.entity is None:
+                self.authority.take(line.kind, line.at, line.data)
+                self.published.take(line.kind, line.data)
+            self.across.take(line.kind, line.data)
         except UNREADABLE as error:
             message = f"lacks what its kind needs ({type(error).__name__}: {error!s:.80})"
             self._findings.add(where, "data", message)

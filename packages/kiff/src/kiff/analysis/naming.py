@@ -15,10 +15,11 @@ from typing import Any, get_args
 import orjson
 
 from kiff.analysis.expected import event_digest
-from kiff.analysis.history import Versions, beside, bytes_of, read_body
+from kiff.analysis.history import Versions, beside, bytes_of, read_body, refolded
 from kiff.analysis.replay import CALL
 from kiff.canonical import digest
 from kiff.errors import InvalidInput, StoreError
+from kiff.gate.quorum import vote_json, votes_of
 from kiff.ledger import Problem, leaf_hash
 from kiff.ledger.binding import SHARED
 from kiff.protocol.approval import ApprovalRequest
@@ -28,7 +29,6 @@ from kiff.protocol.record import KINDS
 from kiff.protocol.state import EntityState
 from kiff.runtime.ports import Key, Store
 from kiff.runtime.rows import CommandRow, RecordRow
-from kiff.runtime.step.fold import transition
 
 Path = tuple[str | int, ...]
 Twin = tuple[Path, object]
@@ -42,6 +42,7 @@ _STEP: tuple[Path, ...] = (
     ("actor", "id"),
     ("actor", "type"),
     ("versions", "domain"),
+    ("versions", "policy"),
     ("entity",),
     ("data", "action"),
     ("data", "action_digest"),
@@ -58,7 +59,7 @@ _CLOSED: tuple[tuple[Path, tuple[object, ...]], ...] = (
     (("data", "outcome"), tuple(SEVERITY)),
     (("data", "status"), get_args(ClearanceStatus)),
     (("data", "by"), ("executor", "app", "event", "person", "deadline", "recovery")),
-    (("data", "reason"), ("no_transition", "unknown_event")),
+    (("data", "reason"), ("no_transition", "unknown_event", "guard_not_met", "invalid_payload", "policy_error")),
     (("data", "facts", "executor_ready"), (True, False)),
     (("data", "proposal", "mode"), ("execute", "decide")),
     (("data", "proposal", "settles"), (True, False)),
@@ -185,6 +186,7 @@ def _from_rows(store: Store, tenant: str, value: dict[str, Any]) -> Iterator[Twi
         (ApprovalRequest, tenant, str(approval_id)),
         (CommandRow, tenant, f"propose:{cause}"),
         (CommandRow, tenant, f"event:{cause}"),
+        (CommandRow, tenant, str(data.get("command_id"))),
     ]
     rows = store.load((), keys).rows
     clearance, approval = rows[keys[0]], rows[keys[1]]
@@ -208,6 +210,8 @@ def _from_rows(store: Store, tenant: str, value: dict[str, Any]) -> Iterator[Twi
         if isinstance(row, CommandRow) and row.answer:
             answer = orjson.loads(row.answer)
             yield ("data", "reasons"), answer.get("reasons", [])
+            yield ("data", "reason"), answer.get("reason")
+            yield ("data", "still_needed"), answer.get("still_needed")
             yield ("data", "clearance_id"), answer.get("clearance_id")
             yield ("data", "receipt", "id"), answer.get("receipt_id")
             yield ("trace_id",), answer.get("trace_id")
@@ -222,6 +226,14 @@ def _from_approval(approval: ApprovalRequest) -> Iterator[Twin]:
     yield ("data", "facts", "version"), approval.entity_version
     yield ("data", "facts", "roles"), approval.roles.split(",")
     yield ("actor", "id"), approval.reviewed_by
+    yield ("data", "demands"), orjson.loads(approval.demands)
+    for name in ("human_only", "evidence", "binds_version"):
+        yield ("data", name), getattr(approval, name)
+    votes = [vote_json(vote) for vote in votes_of(approval)]
+    yield ("data", "votes"), votes
+    for vote in votes:
+        yield ("data", "vote"), vote
+        yield ("actor", "id"), vote["by"]
 
 
 def _from_fold(store: Store, tenant: str, seq: Any, value: dict[str, Any]) -> Iterator[Twin]:
@@ -239,7 +251,7 @@ def _from_fold(store: Store, tenant: str, seq: Any, value: dict[str, Any]) -> It
                 domain = versions.get(record["versions"].get("domain"))
                 last = record["data"]["event"]
                 before = state
-                state = (None if domain is None else transition(domain, state, last["type"])) or state
+                state = state if domain is None else refolded(store, tenant, domain, state, record).entity
         after = page[-1].seq
     yield ("data", "event_id"), last.get("id")
     yield ("data", "from"), before.state

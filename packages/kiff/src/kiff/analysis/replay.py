@@ -7,21 +7,22 @@ from contextlib import closing
 from typing import Any
 
 import orjson
-from msgspec import Struct, ValidationError, convert, to_builtins
+from msgspec import Struct, ValidationError, to_builtins
 
 from kiff.analysis.findings import Findings
-from kiff.analysis.history import PAGE, Versions, beside, bytes_of, pages, read_body, subjects
+from kiff.analysis.history import PAGE, Versions, beside, bytes_of, pages, read_body, refolded, subjects
+from kiff.analysis.vault import opened
 from kiff.canonical import digest
 from kiff.errors import InvalidInput
 from kiff.gate import decide
 from kiff.ledger import Problem
 from kiff.protocol.actor import Principal
-from kiff.protocol.decision import Decision, Facts
+from kiff.protocol.decision import Decision, Facts, facts_from
+from kiff.protocol.instant import parse_rfc3339
 from kiff.protocol.proposal import Proposal
 from kiff.protocol.state import EntityState
 from kiff.runtime.ports import Store
 from kiff.runtime.rows import RecordRow
-from kiff.runtime.step.fold import transition
 
 
 class Replayed(Struct, frozen=True):
@@ -29,6 +30,7 @@ class Replayed(Struct, frozen=True):
 
     Args:
         entities, events, decisions: how many were replayed; refused events are among them.
+        erased: decisions that were not decided again, because a sensitive value that they read was erased.
         match: everything came out as it was recorded, and as the rows say.
     """
 
@@ -36,6 +38,7 @@ class Replayed(Struct, frozen=True):
     events: int
     decisions: int
     problems: tuple[Problem, ...]
+    erased: int = 0
 
     @property
     def match(self) -> bool:
@@ -57,6 +60,7 @@ def replay_store(store: Store) -> Replayed:
         sum(replay.events for replay in replays),
         sum(replay.decisions for replay in replays),
         tuple(problem for replay in replays for problem in replay.findings.problems()),
+        sum(replay.erased for replay in replays),
     )
 
 
@@ -64,7 +68,7 @@ class _Replay:
     """One tenant, one entity at a time: both the log and the rows come in the order of their references."""
 
     def __init__(self, store: Store, tenant: str) -> None:
-        self.entities = self.events = self.decisions = 0
+        self.entities = self.events = self.decisions = self.erased = 0
         self.findings = Findings()
         self._store = store
         self._tenant = tenant
@@ -100,21 +104,28 @@ class _Replay:
 
     def _fold(self, state: EntityState, record: dict[str, Any]) -> EntityState:
         self.events += 1
-        version = record["versions"].get("domain")
+        version, where = record["versions"].get("domain"), f"record {record.get('seq')}"
         domain = self._versions.get(version)
-        event = record["data"].get("event")
-        if domain is None or not isinstance(event, dict) or not isinstance(event.get("type"), str):
-            field = "versions.domain" if domain is None else "data.event"
-            self.findings.add(f"record {record.get('seq')}", field, f"cannot be folded under `{version}`")
+        try:
+            folded = None if domain is None else refolded(self._store, self._tenant, domain, state, record)
+        except (KeyError, TypeError, AttributeError, InvalidInput):
+            self.findings.add(where, "data.event", f"cannot be folded under `{version}`")
             return state
-        return transition(domain, state, event["type"]) or state
+        if folded is None:
+            self.findings.add(where, "versions.domain", f"cannot be folded under `{version}`")
+            return state
+        told = beside(self._store, self._tenant, record["data"], "set")
+        if (told or b"") != folded.set:
+            expected = folded.set.decode() or "nothing"
+            self.findings.add(where, "data.set", f"recorded `{(told or b'').decode()}`, folded again `{expected}`")
+        return folded.entity
 
     def _compare(self, entity: str, kept: EntityState | None, folded: EntityState) -> None:
         if kept is None:
             if folded.version:
                 self.findings.add(f"entity {entity}", "", f"has no row; its events lead to `{folded.state}`")
             return
-        for name in ("domain", "state", "version"):
+        for name in ("domain", "state", "version", "data", "timers"):
             found, expected = getattr(kept, name), getattr(folded, name)
             if found != expected:
                 message = f"the row says `{found}`, its events lead to `{expected}`"
@@ -131,7 +142,7 @@ class _Replay:
             self.findings.add(where, "data.proposal", "the proposal beside the log is missing or was changed")
             return
         try:
-            facts = convert(data.get("facts"), Facts)
+            facts = facts_from(data["facts"], parse_rfc3339(record["at"], field="at"))
             proposal = proposal_from(body, facts)
         except (ValidationError, InvalidInput, KeyError, TypeError, AttributeError) as error:
             self.findings.add(where, "data", f"cannot be decided again: {error}")
@@ -144,7 +155,24 @@ class _Replay:
         if domain is None and version is not None:
             self.findings.add(where, "versions.domain", f"`{version}` is not in the store")
             return
-        for field, found, expected in disagreements(data, decide(domain, proposal, facts)):
+        policy_version = record["versions"].get("policy")
+        policy = self._versions.policy(policy_version)
+        if policy is None and policy_version is not None:
+            self.findings.add(where, "versions.policy", f"`{policy_version}` is not in the store")
+            return
+        if facts.attributes and domain is not None:
+            attributes = {**domain.defaults, **orjson.loads(state.data)}
+            if facts.attributes != attributes:
+                message = f"decided with {facts.attributes}; its events led to {attributes}"
+                self.findings.add(where, "data.facts.attributes", message)
+        whole = proposal if facts.erased else opened(self._store, self._tenant, proposal)
+        if isinstance(whole, str):
+            self.findings.add(where, "data.proposal.parameters", whole)
+            return
+        if any(row.erased for row in whole.sealed):
+            self.decisions, self.erased = self.decisions - 1, self.erased + 1
+            return
+        for field, found, expected in disagreements(data, decide(domain, whole, facts, policy)):
             self.findings.add(where, field, f"recorded `{found}`, decided again `{expected}`")
 
 
@@ -188,6 +216,10 @@ def disagreements(data: dict[str, Any], decision: Decision) -> Iterator[tuple[st
     reasons = to_builtins(decision.objections)
     if data.get("reasons") != reasons and bytes_of(data.get("reasons")) != bytes_of(reasons):
         yield "data.reasons", data.get("reasons"), reasons
+    for name in ("matched", "shadow"):
+        recorded, again = data.get(name, []), list(getattr(decision, name))
+        if recorded != again:
+            yield f"data.{name}", recorded, again
 
 
 def _entities(store: Store, tenant: str) -> Iterator[EntityState]:

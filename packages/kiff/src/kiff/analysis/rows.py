@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, cast
+from typing import cast
 
 from msgspec import DecodeError, Struct, json
 
+from kiff.analysis.across_entities import AcrossEntities
 from kiff.analysis.authority import AUTHORITY, AuthorityRows
-from kiff.analysis.expected import UNREADABLE, EntityRows, Expected, Fields
+from kiff.analysis.expected import UNREADABLE, EntityRows
+from kiff.analysis.fields import Expected, Fields
 from kiff.analysis.findings import Findings
 from kiff.analysis.history import BLOBS, PAGE, Versions, pages, read_body, subjects
+from kiff.analysis.published import Published, check_published
+from kiff.analysis.vault import unopened
 from kiff.canonical import digest
-from kiff.domain import Domain
-from kiff.errors import InvalidDomain
 from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.clearance import Clearance
+from kiff.protocol.limit import Usage
+from kiff.protocol.sealed import Sealed
 from kiff.protocol.state import EntityState
-from kiff.runtime.answers import Activated, Decided, Established, Executed, Ingested, Reviewed
+from kiff.runtime.answers import (
+    Activated,
+    Decided,
+    Established,
+    Executed,
+    Ingested,
+    PolicyActivated,
+    Reviewed,
+    Shadowed,
+)
 from kiff.runtime.ports import Key, Store
 from kiff.runtime.rows import (
     KEYS,
     ActiveDomain,
+    ActivePolicy,
     Blob,
     CommandRow,
     DomainVersion,
     LastApproval,
+    PolicyVersion,
     Runway,
+    TimerRow,
 )
 
 NAMES: dict[type, str] = {
     ActiveDomain: "active domain",
+    ActivePolicy: "active policy",
     ApprovalRequest: "approval",
     Blob: "blob",
     Clearance: "clearance",
@@ -39,18 +56,22 @@ NAMES: dict[type, str] = {
     DomainVersion: "domain version",
     EntityState: "entity",
     LastApproval: "last approval",
+    PolicyVersion: "policy version",
     Runway: "runway",
+    TimerRow: "timer",
     Tenant: "tenant",
+    Usage: "usage",
     Member: "member",
     Credential: "credential",
+    Sealed: "sealed value",
 }
 """What a problem calls a row: `approval appr_…`."""
 
-_BY_ENTITY = (ApprovalRequest, Clearance, CommandRow, EntityState, LastApproval, Runway)
+_BY_ENTITY = (ApprovalRequest, Clearance, CommandRow, EntityState, LastApproval, Runway, Sealed, TimerRow)
 _OPEN = ("pending", "granted", "open")
 _REVIEW = "review:"
 _ADMIN = "admin:"
-_ACTIVATE = "activate:"
+_BY_PREFIX: dict[str, type[Struct]] = {"activate:": Activated, "policy:": PolicyActivated, "shadow:": Shadowed}
 _AT_ONCE = 500
 
 
@@ -58,8 +79,9 @@ class RowCheck:
     """Compares one tenant's rows with its log. An entity at a time: memory follows the longest history, not the log.
 
     Args:
-        activations: the data of each `domain_activated` record, in order.
+        published: the versions that the records published, and which of them are in force.
         authority: what the records that changed authority lead to.
+        across: what limits count, and locks with a key.
         broken: records that were named already as changed.
     """
 
@@ -68,29 +90,30 @@ class RowCheck:
         store: Store,
         tenant: str,
         findings: Findings,
-        activations: list[dict[str, Any]],
+        published: Published,
         authority: AuthorityRows,
+        across: AcrossEntities,
         broken: set[int],
     ) -> None:
         self._store = store
         self._tenant = tenant
         self._findings = findings
-        self._activations = activations
-        self._authority = authority
+        self._published = published
+        self._tenants = authority.rows | across.rows
         self._broken = broken
         self._versions = Versions(store, tenant)
         self._found: Counter[type] = Counter()
         self._waiting: Expected = {}
 
     def run(self) -> None:
-        self._domains()
+        check_published(self._store, self._tenant, self._published, self._findings, self._compare)
         for entity in subjects(self._store, self._tenant):
             self._entity(entity)
             if len(self._waiting) >= _AT_ONCE:
                 self._compare_waiting()
-        self._waiting |= self._authority.rows
+        self._waiting |= self._tenants
         self._compare_waiting()
-        for kind in (*_BY_ENTITY, *AUTHORITY):
+        for kind in (*_BY_ENTITY, *AUTHORITY, Usage):
             if self._store.count(kind, self._tenant) != self._found[kind]:
                 self._strays(kind)
         self._blobs()
@@ -140,6 +163,8 @@ class RowCheck:
                 self._findings.add(where, name, f"the row says {_shown(found)}, the log says {_shown(value)}")
         if isinstance(row, ApprovalRequest | Clearance) and row.status in _OPEN and row.due_at is None:
             self._findings.add(where, "due_at", "nothing would ever end it: expected an instant")
+        for name, message in unopened(row) if isinstance(row, Sealed) else ():
+            self._findings.add(where, name, message)
 
     def _answer(self, row: CommandRow, where: str, expected: Fields | None) -> None:
         if expected is None:
@@ -159,7 +184,7 @@ class RowCheck:
 
     def _strays(self, kind: type) -> None:
         """There are more rows than the log tells of: they are looked for, which takes memory for their keys."""
-        known: set[str] = {key for row_kind, key in self._authority.rows if row_kind is kind}
+        known: set[str] = {key for row_kind, key in self._tenants if row_kind is kind}
         for entity in subjects(self._store, self._tenant):
             told = self._told(entity, Findings())[0].rows()
             known |= {key for row_kind, key in told if row_kind is kind}
@@ -170,46 +195,6 @@ class RowCheck:
                 if key not in known:
                     self._findings.add(f"{NAMES[kind]} {key}", "", "has a row, and the log does not tell of it")
             after = keys[-1]
-
-    def _domains(self) -> None:
-        """Published versions hold what their digest names, and the last activation of a type is the active one."""
-        digests = {data.get("version"): data.get("digest") for data in self._activations}
-        governs = {data.get("entity_type"): data for data in self._activations}
-        after, versions = "", set()
-        while page := self._store.rows(DomainVersion, self._tenant, after=after, limit=BLOBS):
-            for row in page:
-                versions.add(row.version)
-                self._version(row, digests)
-            after = page[-1].version
-        for version in set(digests) - versions:
-            self._findings.add(f"domain version {version}", "", "the log tells of it, and it has no row")
-        active = {row.entity_type: row for row in self._store.rows(ActiveDomain, self._tenant)}
-        for entity_type in sorted(set(governs) | set(active), key=str):
-            where = f"active domain {entity_type}"
-            if entity_type not in governs or entity_type not in active:
-                message = "has no row" if entity_type in governs else "no record activates one"
-                self._findings.add(where, "", message)
-                continue
-            expected = {name: governs[entity_type].get(name) for name in ("domain", "version", "digest")}
-            self._compare(active[entity_type], where, expected)
-
-    def _version(self, row: DomainVersion, digests: dict[Any, Any]) -> None:
-        where = f"domain version {row.version}"
-        if row.version not in digests:
-            self._findings.add(where, "version", "no record activates it")
-        elif row.digest != digests[row.version]:
-            self._findings.add(where, "digest", f"the log says `{digests[row.version]}`")
-        if digest(row.content) != row.digest:
-            self._findings.add(where, "content", "is not what its digest names")
-            return
-        try:
-            domain = Domain.from_content(row.content)
-        except InvalidDomain as error:
-            self._findings.add(where, "content", error.message)
-            return
-        if (domain.version, domain.name) != (row.version, row.domain):
-            field = "version" if domain.version != row.version else "domain"
-            self._findings.add(where, field, f"its content is that of {domain.version} of {domain.name}")
 
     def _blobs(self) -> None:
         """Values beside the log are named by their digest. One that no record names any more harms nobody."""
@@ -228,8 +213,9 @@ def _shape(row: CommandRow) -> type[Struct]:
         return Reviewed
     if row.id.startswith(_ADMIN):
         return Established
-    if row.id.startswith(_ACTIVATE):
-        return Activated
+    for prefix, answer in _BY_PREFIX.items():
+        if row.id.startswith(prefix):
+            return answer
     return Decided if row.digest.startswith("decide:") else Executed
 
 

@@ -58,7 +58,7 @@ def verify_store(store: Store, keys: PublicKeys, saved: Iterable[bytes] = ()) ->
 
     def run(still: Store, check: LogCheck) -> None:
         check.run()
-        RowCheck(still, check.tenant, findings, check.activations, check.authority, check.broken).run()
+        RowCheck(still, check.tenant, findings, check.published, check.authority, check.across, check.broken).run()
 
     checks, notes = each_log(store, keys, saved, findings, begin, run)
     for check in checks:

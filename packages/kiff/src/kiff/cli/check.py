@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 from msgspec import Struct, to_builtins
@@ -15,24 +15,37 @@ from kiff.cli.domain_file import domain_argument, read_text
 from kiff.cli.executors_file import Stubs, stubs
 from kiff.cli.exits import Exit
 from kiff.cli.output import SCHEMA, output_option, painted, print_json, print_rows
+from kiff.cli.pasted import pasted
+from kiff.cli.prove import prove_options, proved, wanted
 from kiff.cli.safe_text import visible, width
 from kiff.cli.settings import Settings, settings, variable
 from kiff.domain import Domain, Issue, check
 from kiff.errors import InvalidInput
 
 COLUMNS = ("file", "line", "level", "code", "path", "message", "fix")
-Level = Literal["error", "unfinished", "warning"]
+Level = Literal["error", "unfinished", "warning", "unknown", "info"]
 LEVELS: dict[str, Level] = {"error": "error", "activation": "unfinished", "warning": "warning"}
 """The levels of an issue, as people read them."""
 
-PLURAL: dict[Level, str] = {"error": "errors", "unfinished": "unfinished", "warning": "warnings"}
+PLURAL: dict[Level, str] = {
+    "error": "errors",
+    "unfinished": "unfinished",
+    "warning": "warnings",
+    "unknown": "unknown",
+    "info": "infos",
+}
 """Worst first."""
 
-_COLOURS = {"error": "wrong", "unfinished": "held", "warning": "held"}
+_COLOURS = {"error": "wrong", "unfinished": "held", "warning": "held", "unknown": "held", "info": "head"}
 
 
 class Found(Struct, frozen=True):
-    """One finding, in the file where it is to be mended."""
+    """One finding, in the file where it is to be mended.
+
+    Args:
+        excerpt: of an expression: the line that is wrong, and below it a line of carets under the place.
+        example: of a proof: a test file with one case that shows it.
+    """
 
     file: str
     line: int
@@ -41,6 +54,8 @@ class Found(Struct, frozen=True):
     path: str
     message: str
     fix: str
+    excerpt: str = ""
+    example: dict[str, Any] | None = None
 
 
 @click.command("check")
@@ -51,9 +66,19 @@ class Found(Struct, frozen=True):
     show_default="actions.py beside FILE, if it is there",
     help=f"The Python file with EXECUTORS. It is read, never run.  [env var: {variable('executors')}]",
 )
-@click.option("--strict", is_flag=True, help="End with 1 on warnings, too.")
+@click.option("--strict", is_flag=True, help="End with 1 on warnings and on what is not known, too.")
+@prove_options
 @output_option
-def command(file: Path, executors: Path | None, strict: bool, output: str) -> Exit:
+def command(
+    file: Path,
+    executors: Path | None,
+    strict: bool,
+    prove: bool,
+    invariant: tuple[str, ...],
+    invariants: Path | None,
+    timeout: float,
+    output: str,
+) -> Exit:
     """Say everything that is wrong with a domain, and how to mend it.
 
     FILE is a kiff.yaml, or a folder with one. An `error` keeps it from being loaded, `unfinished` from governing or
@@ -63,12 +88,15 @@ def command(file: Path, executors: Path | None, strict: bool, output: str) -> Ex
     text = read_text(file)
     source = _source(executors, file)
     domain, issues = check(text, executors=source.names)
-    found = [_of_domain(issue, file) for issue in issues]
+    found = [found_of(issue, file) for issue in issues]
     found += sorted(_of_executors(source, domain), key=lambda each: each.line)
-    counted = Counter(each.level for each in found)
-    failed = bool(counted["error"] or counted["unfinished"] or (strict and found))
-    _print(output, file, domain, found, ok=not failed)
-    for line in (*_unread(source, domain), _summary(counted, domain, ready=not failed)):
+    asked = wanted(prove, invariant, invariants)
+    if asked is not None:
+        found += [Found(str(file), **each) for each in proved(domain, text, asked, timeout)]
+    counted, version = Counter(each.level for each in found), domain.version if domain else None
+    failed = bool(counted["error"] or counted["unfinished"] or (strict and len(found) > counted["info"]))
+    print_found(output, file, "domain", version, found, ok=not failed)
+    for line in (*_unread(source, domain), summary(counted, version, ready=not failed)):
         click.echo(visible(line), err=True)
     return Exit.FAILED if failed else Exit.DONE
 
@@ -109,8 +137,10 @@ def _usual(file: Path) -> Path:
     return said.executors if file == said.domain else file.parent / said.executors.name
 
 
-def _of_domain(issue: Issue, file: Path) -> Found:
-    return Found(str(file), issue.line, LEVELS[issue.level], issue.code, issue.path, issue.message, issue.fix)
+def found_of(issue: Issue, file: Path) -> Found:
+    """What an issue is, in the file where it is."""
+    level = LEVELS[issue.level]
+    return Found(str(file), issue.line, level, issue.code, issue.path, issue.message, issue.fix, issue.excerpt)
 
 
 def _of_executors(source: Source, domain: Domain | None) -> Iterator[Found]:
@@ -134,10 +164,15 @@ _WRITE = "write what it does, and take the `raise` out"
 _UNUSED = "remove it, or name it as the `executor` of an action"
 
 
-def _print(output: str, file: Path, domain: Domain | None, found: list[Found], *, ok: bool) -> None:
+def print_found(output: str, file: Path, noun: str, version: str | None, found: list[Found], *, ok: bool) -> None:
+    """The findings about one file, in the format that was asked for.
+
+    Args:
+        noun: what the file holds; version: of it, when it can be read.
+    """
     rows = [to_builtins(each) for each in found]
     if output == "json":
-        head = {"kiff": SCHEMA, "file": str(file), "domain": domain.version if domain else None, "ok": ok}
+        head = {"kiff": SCHEMA, "file": str(file), noun: version, "ok": ok}
         counted = {plural: sum(each.level == level for each in found) for level, plural in PLURAL.items()}
         print_json({**head, **counted, "findings": rows})
     elif output == "text" or (output == "auto" and sys.stdout.isatty()):
@@ -155,8 +190,20 @@ def _show(found: list[Found]) -> None:
         level = painted(f"{each.level:<10}", _COLOURS[each.level])
         print(f"{place}{' ' * (columns - width(place))}  {level}  {each.code:<{codes}}  {visible(each.path)}".rstrip())
         print(f"    {visible(each.message)}")
+        for line in _pointed(each.excerpt) if each.excerpt else ():
+            print(f"      {painted(line, 'head')}")
         if each.fix:
             print(f"    {painted('fix', 'head')}  {visible(each.fix)}")
+        for line in pasted(each.example) if each.example else ():
+            print(f"        {line}")
+
+
+def _pointed(excerpt: str) -> Iterator[str]:
+    """The two lines of an excerpt, with the carets below what a terminal shows of it."""
+    line, carets = excerpt.split("\n")
+    start = len(carets) - carets.count("^")
+    yield visible(line)
+    yield " " * width(visible(line[:start])) + "^" * max(1, width(visible(line[start : len(carets)])))
 
 
 def _unread(source: Source, domain: Domain | None) -> Iterator[str]:
@@ -168,8 +215,8 @@ def _unread(source: Source, domain: Domain | None) -> Iterator[str]:
         yield f"there is no `{source.path}`, so the executors were not looked at"
 
 
-def _summary(counted: Counter[Level], domain: Domain | None, *, ready: bool) -> str:
+def summary(counted: Counter[Level], version: str | None, *, ready: bool) -> str:
     """`2 errors, 1 unfinished, 3 warnings`."""
     said = [f"{counted[level]} {level if counted[level] == 1 else plural}" for level, plural in PLURAL.items()]
     text = ", ".join(each for each in said if not each.startswith("0 ")) or "no findings"
-    return f"{text}: {domain.version} is ready" if ready and domain else text
+    return f"{text}: {version} is ready" if ready and version else text

@@ -12,6 +12,7 @@ from kiff.cli.exits import Exit
 from kiff.cli.output import print_fields
 from kiff.cli.safe_text import visible
 from kiff.client.nouns import Rehearsed
+from kiff.gate import MESSAGES
 from kiff.runtime import Decided, Executed
 
 _RULES = {
@@ -20,14 +21,19 @@ _RULES = {
     "approval_mismatch": "approval_policy",
     "approval_required": "approval",
     "approval_used": "approval_policy",
+    "budget_exceeded": "limits",
+    "concurrency_exceeded": "limits",
+    "condition_not_met": "when",
     "entity_busy": "lock",
     "executor_missing": "executor",
     "invalid_parameter": "parameters",
     "missing_parameter": "required_parameters",
     "permission_denied": "required_permissions",
+    "policy_error": "rules",
+    "rate_limited": "limits",
     "state_not_allowed": "allowed_states",
 }
-"""Which part of the contract a reason comes from."""
+"""Which part of the contract a reason comes from; any other is the id of a rule or a limit."""
 
 _HINTS = {
     "approval_denied": "kiff approvals show {approval}",
@@ -50,7 +56,7 @@ def show_decision(answer: Decided, output: str, *, domain_version: str | None, h
     """Shows what the gate said, and how the operation ended when there was one.
 
     Args:
-        domain_version: which version decided.
+        domain_version: which version decided, with that of the policy, if one held.
         hints: by reason code, where they are others than on a database.
 
     Returns:
@@ -131,12 +137,19 @@ def _say(answer: Decided, domain_version: str | None, hints: Mapping[str, str] |
     code = answer.reason
     word = _WORDS.get(answer.outcome, answer.outcome)
     click.echo(f"{word}: {answer.action} on {answer.entity}: {visible(answer.message)}   [{code}]", err=True)
-    where = [f"actions/{answer.action}/{_RULES[code]}"] if code in _RULES else []
+    where = _where(answer, code)
     place = "  ".join(filter(None, (domain_version, *where)))
     told = [f"rule   {place}"] if place else []
     told += [] if hints is None else [f"receipt {answer.receipt_id}"]
     if told:
         click.echo(f"  {'   '.join(told)}", err=True)
-    hint = None if hints is None else hints.get(code, _HINTS.get(code))
+    held = "approval_required" if answer.outcome == "approval_required" else code
+    hint = None if hints is None else hints.get(held, _HINTS.get(held))
     if hint and (answer.approval_id or "{approval}" not in hint):
         click.echo(f"  hint   {hint.format(approval=answer.approval_id, entity=answer.entity)}", err=True)
+
+
+def _where(answer: Decided, code: str) -> list[str]:
+    if code in _RULES:
+        return [f"actions/{answer.action}/{_RULES[code]}"]
+    return [] if code in MESSAGES else [f"actions/{answer.action}/{code}"]

@@ -25,11 +25,11 @@ from kiff.cli.progress import progress
 from kiff.cli.safe_text import visible
 from kiff.cli.settings import Settings, settings
 from kiff.domain import Domain
-from kiff.embedded import key_path
+from kiff.embedded import key_path, vault_path
 from kiff.errors import KiffError
 from kiff.runtime.clock import SystemClock
 from kiff.runtime.rounds import active_domains
-from kiff.stores.keyfile import load, public_path
+from kiff.stores.keyfile import load, load_secret, public_path
 from kiff.stores.sqlite import SqliteStore
 from kiff.stores.sqlite_schema import MIGRATIONS
 
@@ -103,6 +103,9 @@ def _key(place: Place) -> Finding:
         return Finding(
             "fail", f"{public_path(file)} lacks the key {kid}", "open the database once for writing: it adds it"
         )
+    secret = vault_path(place.settings.db)
+    if secret.exists():
+        load_secret(secret)  # raises likewise
     return Finding("ok", f"{file}, readable by its owner alone; {kid} is in the key set beside it")
 
 

@@ -12,6 +12,7 @@ from kiff.cli.domain_file import domain_argument, read_domain
 from kiff.cli.exits import Exit
 from kiff.cli.noun import Noun
 from kiff.cli.output import output_option, print_fields, print_json, print_rows
+from kiff.cli.pending import say_pending
 from kiff.cli.place import Place
 from kiff.cli.place_options import acting_place_option, place_option
 from kiff.domain import Domain
@@ -31,12 +32,12 @@ def command() -> None:
 @output_option
 @place_option
 def list_(output: str, place: Place) -> None:
-    """The published versions, and which one governs an entity type."""
+    """The published versions, and which one governs an entity type. A `shadow` is asked beside it."""
     with place.reading() as reading:
         rows = [
             {
                 "version": each.version,
-                "active": "no" if each.governs is None else "yes",
+                "active": "shadow" if each.shadows else "no" if each.governs is None else "yes",
                 "entity_type": each.governs,
                 "domain": each.domain,
                 "digest": each.digest,
@@ -88,8 +89,30 @@ def apply(file: Path, dry_run: bool, output: str, place: Place) -> None:
     """Publish the domain in FILE and make it govern its entity type. Whoever does it needs the role `tenant_owner`.
 
     Applying the same content again changes nothing. The database is made when it is not there.
+
+    Pending approvals stay. Each is decided again under the version that governs when it is used, and its grant
+    satisfies only what it was asked for. A shadow ends.
     """
-    print_fields(output, fields(place.activate(file, dry_run=dry_run), dry_run=dry_run))
+    answer = place.activate(file, dry_run=dry_run)
+    print_fields(output, fields(answer, dry_run=dry_run))
+    say_pending(answer.pending_approvals)
+
+
+@command.command("shadow")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--off", metavar="DOMAIN", help="Ask none beside the version of DOMAIN that governs any more.")
+@output_option
+@acting_place_option
+def shadow(file: Path | None, off: str | None, output: str, place: Place) -> None:
+    """Ask the domain in FILE beside the version that governs, for every call: what it says is recorded, and decides
+    nothing.
+
+    It is published by that, not activated. `shadow_decision` in the record of a decision has its answer. Whoever does
+    it needs the role `tenant_owner`.
+    """
+    if (file is None) == (off is None):
+        raise click.UsageError("give a FILE, or --off with the name of a domain")
+    print_fields(output, fields(place.shadow(file, off or "")))
 
 
 def _row(found: Difference, output: str) -> dict[str, object]:

@@ -11,6 +11,7 @@ class Exit(IntEnum):
     DONE = 0
     FAILED = 1
     USAGE = 2
+    UNLOADABLE = 3
     SIGN_IN = 4
     HELD = 10
     BLOCKED = 11
@@ -26,6 +27,7 @@ MEANING: dict[Exit, str] = {
     Exit.DONE: "done; what was asked for is so",
     Exit.FAILED: "failed; the message says why",
     Exit.USAGE: "the command line is not one KIFF understands",
+    Exit.UNLOADABLE: "a test file, or the domain or policy it is about, cannot be loaded",
     Exit.SIGN_IN: "the server does not know who asks: log in, or give a key that is good",
     Exit.HELD: "the action is held for a person",
     Exit.BLOCKED: "the action, or the event, was refused",

@@ -8,17 +8,19 @@ from contextlib import closing, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
-from msgspec import json
+from msgspec import json, to_builtins
 
 from kiff.analysis.history import Versions, receipts
 from kiff.cli.database import open_database, snapshot, writing
 from kiff.cli.domain_file import read_domain
-from kiff.cli.place import Call, Executors, Governed, Looked, Version, startable
-from kiff.client.nouns import Approval, Operation, Rehearsed, State
+from kiff.cli.place import Call, Executors, Governed, Looked, PolicyVersion, Trial, Version, decided_by, startable
+from kiff.cli.policy_file import read_policy
+from kiff.client.nouns import Approval, Operation, Rehearsed, State, Yes
 from kiff.domain import Domain
-from kiff.embedded import open_runtime
+from kiff.embedded import open_runtime, vault_path
 from kiff.errors import Conflict, InvalidInput, NotFound
 from kiff.gate import explain
+from kiff.gate.quorum import asked_for, demands_of, lasting, missing, votes_of
 from kiff.ledger import compact_jws
 from kiff.ledger.receipts import signature_bytes
 from kiff.protocol.action import ActionContract
@@ -29,13 +31,17 @@ from kiff.protocol.decision import Decision
 from kiff.protocol.ids import split_ref
 from kiff.protocol.instant import rfc3339
 from kiff.protocol.proposal import Mode
+from kiff.protocol.sealed import Sealed, commitments
 from kiff.protocol.state import EntityState
-from kiff.runtime import Activated, Decided, Ingested, Rebuilt, Reviewed, Settled
+from kiff.runtime import Activated, Decided, Erased, Ingested, Rebuilt, Reviewed, Settled
+from kiff.runtime.answers import PolicyActivated, Shadowed
+from kiff.runtime.clock import SystemClock
 from kiff.runtime.ports import Store
 from kiff.runtime.reading import Reading as StoreReading
 from kiff.runtime.rehearsal import Rehearsal
 from kiff.runtime.rounds import active_domains
 from kiff.runtime.rows import ActiveDomain, Runway
+from kiff.stores.keyfile import load_secret
 from kiff.stores.memory import MemoryStore
 
 PAGE = 1000
@@ -80,13 +86,13 @@ class OnDatabase:
             else:
                 answer = runtime.propose(self._who, **_named(call), settles=settles).result()
             receipt = runtime.read.receipt(answer.receipt_id, tenant=self._tenant)
-        return answer, receipt["domain_version"]
+        return answer, decided_by(receipt)
 
     def rehearse(self, mode: Mode, call: Call, executors: Executors, *, settles: bool) -> Rehearsed:
         with redirect_stdout(sys.stderr):
             names = executors()
         with snapshot(self._database) as still:
-            rehearsal = Rehearsal(still, names)
+            rehearsal = Rehearsal(still, names, vault=self._vault())
             change = rehearsal.take(rehearsal.edge.propose(mode, self._who, **_named(call), settles=settles))
         records = tuple(record.kind for record in change.records)
         if change.answer is None and not records:
@@ -160,6 +166,34 @@ class OnDatabase:
         with open_runtime(self._database) as runtime:
             return runtime.activate(self._who, domain).result()
 
+    def activate_policy(self, file: Path | None, published: str | None, *, dry_run: bool) -> PolicyActivated:
+        policy = None if file is None else read_policy(file)
+        with snapshot(self._database) as still:
+            reading, tenant = StoreReading(still, {}), self._who.tenant
+            if published is not None:
+                policy = reading.policy_version(published, tenant=tenant)
+            rehearsal, waiting = Rehearsal(still), reading.pending(tenant=tenant)
+            command = rehearsal.edge.activate_policy(self._who, policy, pending=waiting)
+            answer: PolicyActivated = rehearsal.take(command).answer
+        if dry_run:
+            return answer
+        with writing(self._database) as runtime:
+            return runtime.activate_policy(self._who, policy).result()
+
+    def shadow(self, file: Path | None, slug: str) -> Shadowed:
+        domain = None if file is None else read_domain(file)
+        with writing(self._database) as runtime:
+            return runtime.shadow(self._who, domain, of=slug).result()
+
+    def erase(self, what: str) -> Erased:
+        with writing(self._database) as runtime:
+            return runtime.erase(self._who, what).result()
+
+    def _vault(self) -> bytes | None:
+        """The secret that calls are sealed with here; a rehearsal makes none."""
+        file = vault_path(self._database)
+        return load_secret(file) if file.exists() else None
+
     @property
     def _who(self) -> Caller:
         assert self._caller is not None, "the command takes --as"
@@ -169,8 +203,11 @@ class OnDatabase:
         store = snapshot(self._database) if self._database.is_file() else nullcontext(MemoryStore())
         with store as still:
             rehearsal = Rehearsal(still)
-            seen = StoreReading(still, {}).in_use(domain, tenant=self._who.tenant)
-            answer: Activated = rehearsal.take(rehearsal.edge.activate(self._who, domain, seen)).answer
+            reading, tenant = StoreReading(still, {}), self._who.tenant
+            seen = reading.in_use(domain, tenant=tenant)
+            waiting = reading.pending(tenant=tenant, domain=domain.name)
+            command = rehearsal.edge.activate(self._who, domain, seen, pending=waiting)
+            answer: Activated = rehearsal.take(command).answer
             return answer
 
 
@@ -228,14 +265,15 @@ class DatabaseReading:
         return self._reading.rebuild(entity, tenant=self._tenant)
 
     def approvals(self, status: Any, limit: int) -> list[Approval]:
-        return [_approval(row) for row in self._store.approvals(self._tenant, status=status, limit=limit)]
+        rows = self._store.approvals(self._tenant, status=status, limit=limit)
+        return [_approval(row, self._opened(row)) for row in rows]
 
     def approval(self, approval_id: str) -> Approval:
         row = self._store.row(ApprovalRequest, self._tenant, approval_id)
         if row is None:
             hint = "kiff approvals list --status all"
             raise NotFound(f"there is no approval `{approval_id}`", approval_id=approval_id, hint=hint)
-        return _approval(row)
+        return _approval(row, self._opened(row))
 
     def look(self, approval: Approval) -> Looked:
         domain = self._governing(approval.entity)
@@ -278,9 +316,10 @@ class DatabaseReading:
 
     def versions(self) -> list[Version]:
         rows = self._store.active_domains()
-        governs = {row.version: row.entity_type for row in rows if row.tenant == self._tenant}
+        own = [row for row in rows if row.tenant == self._tenant]
+        governs, shadows = {row.version: row.entity_type for row in own}, {row.shadow_version for row in own}
         return [
-            Version(row.version, row.domain, row.digest, governs.get(row.version))
+            Version(row.version, row.domain, row.digest, governs.get(row.version), row.version in shadows)
             for row in self._store.domain_versions()
             if row.tenant == self._tenant
         ]
@@ -291,6 +330,51 @@ class DatabaseReading:
         if not found:
             raise NotFound(f"no version `{version}` is published", version=version, hint="kiff domains list")
         return found[0].content
+
+    def explain(self, id: str) -> dict[str, Any]:
+        from kiff.analysis.explain import explain as explained  # other commands do without the gate's reasons
+
+        told: dict[str, Any] = to_builtins(explained(self._store, id, tenant=self._tenant))
+        return told
+
+    def simulate(self, trial: Trial) -> dict[str, Any]:
+        from kiff.analysis.simulate import Draft, Question, simulate
+        from kiff.analysis.simulate.window import since
+
+        draft = Draft(
+            None if trial.file is None else read_domain(trial.file),
+            None if trial.policy is None else read_policy(trial.policy),
+        )
+        question = Question(
+            since_ms=None if trial.since is None else since(trial.since, SystemClock().now()),
+            action=trial.action,
+            sequential=trial.sequential,
+            examples=trial.examples,
+            minutes=trial.minutes,
+        )
+        told: dict[str, Any] = to_builtins(simulate(self._store, draft, question, tenant=self._tenant))
+        return told
+
+    def policies(self) -> list[PolicyVersion]:
+        active = self._reading.policy(self._tenant)
+        return [
+            PolicyVersion(row.version, row.policy, row.digest, active is not None and row.version == active.version)
+            for row in self._reading.policies(self._tenant)
+        ]
+
+    def policy(self, version: str | None) -> bytes:
+        if version is not None:
+            return self._reading.policy_version(version, tenant=self._tenant).content
+        active = self._reading.policy(self._tenant)
+        if active is None:
+            raise NotFound("no policy holds", hint="kiff policies list shows which versions are published")
+        return active.content
+
+    def _opened(self, row: ApprovalRequest) -> dict[str, Any]:
+        """The sealed values of a held call: whoever reads the database reads its vault."""
+        ids = commitments(json.decode(row.proposal)["parameters"])
+        found = {name: self._store.row(Sealed, self._tenant, id) for name, id in ids.items()}
+        return {n: json.decode(each.value) for n, each in found.items() if each is not None and each.value is not None}
 
     def _governing(self, ref: str) -> Domain | None:
         row = self._store.row(ActiveDomain, self._tenant, ref.partition(":")[0])
@@ -314,18 +398,21 @@ def _said(contract: ActionContract) -> str:
 
 
 def _state(row: EntityState) -> State:
-    return State(row.entity, row.state, row.version, row.domain)
+    return State(row.entity, row.state, row.version, row.domain, json.decode(row.data))
 
 
-def _approval(row: ApprovalRequest) -> Approval:
+def _approval(row: ApprovalRequest, opened: Mapping[str, Any]) -> Approval:
     proposal = json.decode(row.proposal)
     said = proposal.get("reasoning_summary")
+    demands, votes = demands_of(row), votes_of(row)
+    if row.status == "pending":
+        votes = lasting(votes, SystemClock().now())
     return Approval(
         id=row.id,
         status=row.status,
         entity=row.entity,
         proposal_id=row.proposal_id,
-        parameters=proposal["parameters"],
+        parameters={**proposal["parameters"], **opened},
         reviewers=tuple(row.reviewers.split(",")),
         opened_at=rfc3339(row.opened_at),
         expires_at=rfc3339(row.expires_at),
@@ -341,6 +428,13 @@ def _approval(row: ApprovalRequest) -> Approval:
         reviewed_at=_time(row.reviewed_at),
         reason=row.reason,
         use_by=_time(row.use_by),
+        quorum=asked_for(demands),
+        demands=demands,
+        votes=tuple(Yes(vote.by, rfc3339(vote.at), _time(vote.use_by)) for vote in votes),
+        still_needed=missing(demands, votes) if row.status == "pending" else (),
+        human_only=row.human_only,
+        evidence=row.evidence,
+        binds_version=row.binds_version,
         consumed_by=row.consumed_by,
     )
 

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import click
 
+from kiff.canonical import encode
 from kiff.cli.credentials import key_for
 from kiff.cli.domain_file import read_text
-from kiff.cli.place import Call, Executors, Governed, Looked, Version, startable
+from kiff.cli.place import Call, Executors, Governed, Looked, PolicyVersion, Trial, Version, decided_by, startable
+from kiff.cli.policy_file import policy_text
 from kiff.client import Client
 from kiff.client.address import server_url
 from kiff.client.nouns import Approval, Operation, Rehearsed, State
@@ -20,7 +22,8 @@ from kiff.domain import load
 from kiff.errors import KiffError, NotFound
 from kiff.protocol.ids import split_ref
 from kiff.protocol.proposal import Mode
-from kiff.runtime import Activated, Decided, Ingested, Rebuilt, Reviewed, Settled
+from kiff.runtime import Activated, Decided, Erased, Ingested, Rebuilt, Reviewed, Settled
+from kiff.runtime.answers import PolicyActivated, Shadowed
 
 ENDS_SECONDS = 30.0
 LOOKS_SECONDS = 0.2
@@ -107,11 +110,29 @@ class OnServer:
             review = client.grant if verdict == "grant" else client.deny
             return review(approval_id, reason, key=key)
 
+    def erase(self, what: str) -> Erased:
+        with self.client() as client:
+            return client.erase(what)
+
     def activate(self, file: Path, *, dry_run: bool) -> Activated:
         _no_rehearsal(dry_run, "a publication", "; kiff check FILE and kiff domains diff FILE say what it would be")
         text = read_text(file)
         with self.client() as client:
             return client.domains.activate(text)
+
+    def activate_policy(self, file: Path | None, published: str | None, *, dry_run: bool) -> PolicyActivated:
+        _no_rehearsal(dry_run, "a policy", "; kiff policies check FILE --governing says what it would meet")
+        text = None if file is None else policy_text(file)
+        with self.client() as client:
+            if text is not None:
+                return client.policies.activate(text)
+            return client.policies.take_back() if published is None else client.policies.use(published)
+
+    def shadow(self, file: Path | None, slug: str) -> Shadowed:
+        text = None if file is None else read_text(file)
+        slug = load(text, str(file)).name if text is not None else slug
+        with self.client() as client:
+            return client.domains.shadow(slug, text)
 
 
 class ServerReading:
@@ -211,7 +232,8 @@ class ServerReading:
         for domain in self._client.domains.all():
             governs = {version: kind for kind, version in domain.active.items()}
             for each in self._client.domains.versions(domain.slug):
-                found.append(Version(each.version, domain.slug, each.digest, governs.get(each.version)))
+                governed = governs.get(each.version)
+                found.append(Version(each.version, domain.slug, each.digest, governed, each.shadow))
         return found
 
     def content(self, version: str) -> bytes:
@@ -219,6 +241,32 @@ class ServerReading:
             if any(each.version == version for each in self._client.domains.versions(domain.slug)):
                 return load(self._client.domains.yaml(domain.slug, version), version).content
         raise NotFound(f"no version `{version}` is published", version=version, hint="kiff domains list")
+
+    def explain(self, id: str) -> dict[str, Any]:
+        return self._client.explain(id)
+
+    def simulate(self, trial: Trial) -> dict[str, Any]:
+        if trial.file is None:
+            raise click.UsageError("a server tries a policy together with a domain: give the kiff.yaml too")
+        text = read_text(trial.file)
+        return self._client.domains.simulate(
+            load(text, str(trial.file)).name,
+            text,
+            policy=None if trial.policy is None else policy_text(trial.policy),
+            since=trial.since,
+            action=trial.action,
+            sequential=trial.sequential,
+            examples=trial.examples,
+            minutes_per_approval=trial.minutes,
+        )
+
+    def policies(self) -> list[PolicyVersion]:
+        return [PolicyVersion(e.version, e.policy, e.digest, e.active) for e in self._client.policies.all()]
+
+    def policy(self, version: str | None) -> bytes:
+        policies = self._client.policies
+        shown = policies.in_force() if version is None else policies.version(version)
+        return encode(shown.content)
 
     def _risks_of(self, entity: str) -> dict[str, str]:
         kind = split_ref(entity)[0]
@@ -239,12 +287,11 @@ def _named(call: Call) -> dict[str, Any]:
 
 
 def _decided_by(client: Client, receipt_id: str) -> str | None:
-    """The domain version that a decision was made under. Not to know it must not hide the decision."""
+    """The versions that a decision was made under. Not to know them must not hide the decision."""
     try:
-        version = client.receipt(receipt_id).get("domain_version")
+        return decided_by(client.receipt(receipt_id))
     except KiffError:
         return None
-    return version if isinstance(version, str) else None
 
 
 def _no_rehearsal(dry_run: bool, what: str, more: str = "") -> None:

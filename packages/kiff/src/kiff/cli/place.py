@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from kiff.client.nouns import Approval, Operation, Rehearsed, State
 from kiff.protocol.proposal import Mode
-from kiff.runtime import Activated, Decided, Ingested, Rebuilt, Reviewed, Settled
+from kiff.runtime import Activated, Decided, Erased, Ingested, Rebuilt, Reviewed, Settled
+from kiff.runtime.answers import PolicyActivated, Shadowed
 
 Executors = Callable[[], Mapping[str, Callable[..., Any]]]
 """What brings the executors, when something is to run that needs them."""
@@ -61,12 +62,46 @@ class Looked(Struct, frozen=True):
 
 
 class Version(Struct, frozen=True):
-    """One published domain version. `governs`: the entity type that it governs now."""
+    """One published domain version.
+
+    Args:
+        governs: the entity type that it governs now.
+        shadows: it is asked beside the version that governs.
+    """
 
     version: str
     domain: str
     digest: str
     governs: str | None
+    shadows: bool = False
+
+
+class PolicyVersion(Struct, frozen=True):
+    """One published policy version. `active`: it holds now."""
+
+    version: str
+    policy: str
+    digest: str
+    active: bool
+
+
+class Trial(Struct, frozen=True, kw_only=True):
+    """What history is to be decided again under, and what is to be told of it.
+
+    Args:
+        file: a kiff.yaml; None keeps the version of each decision.
+        policy: a policy document; None keeps the policy of each decision.
+        since: `90d`, or an RFC 3339 time.
+        minutes: of human time that one approval takes.
+    """
+
+    file: Path | None
+    policy: Path | None = None
+    since: str | None = None
+    action: str | None = None
+    sequential: bool = False
+    examples: int = 3
+    minutes: float | None = None
 
 
 class Reading(Protocol):
@@ -109,6 +144,17 @@ class Reading(Protocol):
     def content(self, version: str) -> bytes:
         """The domain of a version, as JSON with everything written out."""
 
+    def explain(self, id: str) -> dict[str, Any]:
+        """Of a receipt or a proposal: an `Explanation` as JSON."""
+
+    def simulate(self, trial: Trial) -> dict[str, Any]:
+        """What history would have been: a `Simulated` as JSON."""
+
+    def policies(self) -> list[PolicyVersion]: ...
+
+    def policy(self, version: str | None) -> bytes:
+        """The policy of a version, or the one that holds, as JSON with everything written out."""
+
 
 class Place(Protocol):
     """What can be done. Whoever does it is known: `--as`, or the key."""
@@ -128,7 +174,7 @@ class Place(Protocol):
         """The world as it goes on."""
 
     def put(self, mode: Mode, call: Call, executors: Executors, *, settles: bool) -> tuple[Decided, str | None]:
-        """Puts a call to the gate. Returns its answer and the domain version that decided."""
+        """Puts a call to the gate. Returns its answer and the versions that decided."""
 
     def rehearse(self, mode: Mode, call: Call, executors: Executors, *, settles: bool) -> Rehearsed: ...
 
@@ -147,7 +193,21 @@ class Place(Protocol):
         dry_run: bool,
     ) -> Reviewed: ...
 
+    def erase(self, what: str) -> Erased: ...
+
     def activate(self, file: Path, *, dry_run: bool) -> Activated: ...
+
+    def activate_policy(self, file: Path | None, published: str | None, *, dry_run: bool) -> PolicyActivated:
+        """Lets the policy in a file, or a published version, hold; neither: none."""
+
+    def shadow(self, file: Path | None, slug: str) -> Shadowed:
+        """Has the domain in a file asked beside the version that governs; None ends that for the domain `slug`."""
+
+
+def decided_by(receipt: Mapping[str, Any]) -> str | None:
+    """`refund-ops-v2 with inventory-v2`: the version of the domain, and that of the policy beside it."""
+    named = (receipt.get("domain_version"), receipt.get("policy_version"))
+    return " with ".join(each for each in named if isinstance(each, str)) or None
 
 
 def startable(action: str, risk: str, approval: str) -> str:

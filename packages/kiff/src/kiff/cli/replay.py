@@ -27,8 +27,12 @@ def command(database: Path, output: str) -> Exit:
     with closing(open_database(database)) as store, progress(f"replaying {visible(database)}"):
         replayed = replay_store(store)
     counts = {"entities": replayed.entities, "events": replayed.events, "decisions": replayed.decisions}
+    if replayed.erased:
+        counts["not_decided_again"] = replayed.erased
     status = "valid" if replayed.match else "invalid"
     detail = "the rows are what the events lead to, and history decides as it did"
+    if replayed.erased:
+        detail += f", but for {replayed.erased} decisions that read what was erased since"
     rung = {"name": "REPLAYED", "ok": replayed.match, "detail": detail if replayed.match else "differs, see below"}
     print_verdict(output, "replay", str(database), status, [rung], replayed.problems, counts)
     return Exit.DONE if replayed.match else Exit.INVALID

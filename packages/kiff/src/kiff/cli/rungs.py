@@ -22,6 +22,8 @@ def store_rungs(verdict: StoreVerdict, replayed: Replayed, further: tuple[Proble
     rows = tuple(each for each in found if not each.where.startswith(_SIGNED + _INCLUDED + _CONSISTENT))
     signed = f"{verdict.receipts} receipts, each by a known key, each in the record that holds its digest"
     counted = f"{replayed.events} events folded, {replayed.decisions} decisions decided again, every row compared"
+    if replayed.erased:
+        counted += f"; {replayed.erased} decisions not, because what they read was erased"
     return [
         _rung("SIGNED", signed, _of(found, _SIGNED)),
         *_of_the_log(verdict),

@@ -26,4 +26,5 @@ def command(entity: str, seq: int | None, output: str, place: Place) -> None:
         then = "" if seq is None else f" up to record {seq}"
         raise NotFound(f"nothing has happened to `{entity}`{then}", entity=entity)
     fields = {"entity": found.entity, "state": found.state, "version": found.version, "domain": found.domain}
-    print_fields(output, fields | ({} if seq is None else {"at": seq}))
+    told = {f"attributes.{name}": value for name, value in found.attributes.items()}
+    print_fields(output, fields | told | ({} if seq is None else {"at": seq}))

@@ -22,6 +22,11 @@ def _state(data: Data) -> str:
     return f"{data['from']} → {data['to']}" if data["from"] else str(data["to"])
 
 
+def _vote(data: Data) -> str:
+    more = max(each["more"] for each in data["still_needed"])
+    return f"{data['action']} one yes, {more} more needed"
+
+
 def _blocked(data: Data) -> str:
     return f"{data['action']} not executed" if "receipt" in data else str(data["reason"])
 
@@ -41,12 +46,14 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "approval_expired": lambda data: f"{data['action']} expired unanswered",
     "approval_granted": lambda data: f"{data['action']} granted",
     "approval_required": lambda data: f"{data['action']} awaiting human",
+    "approval_vote": _vote,
     "clearance_expired": lambda data: f"{data['action']} never reported",
     "decision_recorded": lambda data: f"propose {data['action']}",
     "domain_activated": lambda data: str(data["version"]),
     "event_ingested": lambda data: str(data["event"]["type"]),
     "outcome_confirmed": lambda data: f"{data['status']}, says {data['by']} too",
     "outcome_contradicted": lambda data: f"{data['reported']}, says {data['by']}; it was settled as {data['settled']}",
+    "sensitive_erased": lambda data: f"{len(data['commitments'])} erased",
     "review_refused": lambda data: f"{data['verdict']} refused: {data['reason']}",
     "state_changed": _state,
     "transition_refused": lambda data: f"{data['type']} leads nowhere from {data['state'] or 'the beginning'}",

@@ -12,6 +12,7 @@ from msgspec import Struct
 from kiff.client.connection import Connection, Reply
 from kiff.client.nouns import Approval, Rehearsed
 from kiff.errors import Unanswered
+from kiff.gate.quorum import Needed
 from kiff.protocol.decision import Objection, Outcome
 from kiff.protocol.ids import split_ref
 from kiff.runtime.answers import Decided, Executed, Ingested, Reviewed
@@ -104,6 +105,7 @@ class _Verdict(Struct):
     reviewed_at: str
     reason: str
     use_by: str | None = None
+    still_needed: tuple[Needed, ...] = ()
 
 
 class _Reviewed(Struct):
@@ -206,6 +208,7 @@ def reviewed(connection: Connection, reply: Reply, key: str) -> Reviewed:
         use_by=review.use_by,
         operation_id=told.operation_id,
         decision=None if members is None else Decided(**members),
+        still_needed=review.still_needed,
     )
 
 

@@ -20,6 +20,7 @@ from kiff.client.domains import Domains
 from kiff.client.login import Login
 from kiff.client.nouns import Actions, Approval, Me, Operation, Rehearsed, State
 from kiff.client.people import Keys, Members
+from kiff.client.policies import Policies
 from kiff.client.stream import Stream
 from kiff.domain import Domain
 from kiff.errors import NotFound
@@ -27,7 +28,8 @@ from kiff.protocol.approval import ApprovalStatus
 from kiff.protocol.clearance import ClearanceStatus
 from kiff.protocol.ids import require_id, split_ref
 from kiff.protocol.proposal import Mode
-from kiff.runtime.answers import Activated, Decided, Executed, Ingested, Reviewed, Settled
+from kiff.protocol.sealed import is_name
+from kiff.runtime.answers import Activated, Decided, Erased, Executed, Ingested, Reviewed, Settled
 from kiff.runtime.clock import Ulids
 from kiff.runtime.reading import Rebuilt
 
@@ -71,6 +73,12 @@ class _Settled(Struct):
     confirmed: bool
 
 
+class _Erased(Struct):
+    erased: tuple[str, ...]
+    at: str
+    more: bool
+
+
 class _Records(Struct):
     records: list[dict[str, Any]]
     next: int | None = None
@@ -99,6 +107,7 @@ class Client:
     Attributes:
         login: how to get a session.
         domains: drafts, versions, and which govern.
+        policies: the organisation's policy: versions, and which one holds.
         keys, members: who may do what in the tenant.
     """
 
@@ -118,6 +127,7 @@ class Client:
         self._ids = Ulids()
         self.login = Login(self._connection)
         self.domains = Domains(self._connection, self._ids)
+        self.policies = Policies(self._connection, self._ids)
         self.keys = Keys(self._connection, self._ids)
         self.members = Members(self._connection, self._ids)
 
@@ -322,6 +332,18 @@ class Client:
         how, operation = (told.late, told.confirmed), told.operation
         return Settled(operation.id, operation.status, operation.entity, told.state, operation.trace_id, *how)
 
+    def erase(self, what: str, *, id: str | None = None) -> Erased:
+        """Erases sensitive values for good; the log keeps their commitments. Takes an owner's key.
+
+        Args:
+            what: a commitment, or an entity, `type:id`: at most 1,000 values of its calls, `more` says whether there
+                are others.
+        """
+        body = {"commitment": what} if is_name(what) else {"entity": ":".join(split_ref(what))}
+        id = self._id(id, "erase")
+        told = self._connection.value(_Erased, "POST", "/v1/me/vault/erase", body=body, id=id)
+        return Erased(told.erased, told.at, told.more)
+
     def report(
         self,
         proposal_id: str,
@@ -440,6 +462,20 @@ class Client:
         if proof:
             receipt["proofs"] = self._connection.value(dict[str, Any], "GET", f"{path}/proof")
         return receipt
+
+    def explain(self, id: str) -> dict[str, Any]:
+        """Why a decision came out as it did, and what would have to change for another outcome.
+
+        Args:
+            id: of a receipt, or of a proposal: then the last decision about it.
+
+        Returns:
+            See `kiff.analysis.explain.Explanation`; with as much in it as the key may see.
+        """
+        if id.startswith("rcpt_"):
+            return self._connection.value(dict[str, Any], "GET", f"{_receipt(id)}/explanation")
+        path = f"/v1/proposals/{paths.one(id, 'proposal_id')}/explanation"
+        return self._connection.value(dict[str, Any], "GET", path)
 
     def bundle(self, receipt_id: str) -> dict[str, Any]:
         """A receipt with every record of its trace, each with its proof: what an auditor takes away."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 from kiff.client.connection import Connection
 from kiff.client.paths import one
 from kiff.domain import Issue
-from kiff.runtime.answers import Activated
+from kiff.runtime.answers import Activated, Shadowed
 from kiff.runtime.ports import Ids
 
 YAML = "application/x-yaml"
@@ -38,14 +38,20 @@ class Listed(Struct, frozen=True):
 
 
 class Version(Struct, frozen=True):
-    """A published version."""
+    """A published version.
+
+    Args:
+        activated_at, activated_by: None when it never governed.
+        shadow: it is asked beside the version that governs.
+    """
 
     version: str
     digest: str
     active: bool
     published_at: str
-    activated_at: str
-    activated_by: str
+    activated_at: str | None
+    activated_by: str | None
+    shadow: bool = False
 
 
 class Parsed(Struct, frozen=True):
@@ -93,6 +99,15 @@ class _Published(Struct):
     version: str
     digest: str
     changed: bool
+    pending_approvals: int = 0
+
+
+class _Shadowed(Struct):
+    slug: str
+    version: str | None
+    digest: str | None
+    beside: str
+    changed: bool
 
 
 class Domains:
@@ -132,6 +147,45 @@ class Domains:
         path = f"{MINE}/validate"
         return self._connection.value(Validity, "POST", path, content=_bytes(text), media=YAML, safe=True)
 
+    def simulate(
+        self,
+        slug: str,
+        text: str | bytes | None = None,
+        *,
+        version: str | None = None,
+        policy: str | bytes | None = None,
+        since: str | None = None,
+        action: str | None = None,
+        sequential: bool = False,
+        examples: int = 3,
+        minutes_per_approval: float | None = None,
+    ) -> dict[str, Any]:
+        """Decides the tenant's history again under a draft; nothing is changed. Takes an owner's key.
+
+        Args:
+            text: the document; or a published `version`; the kept draft of the domain, when neither is given.
+            policy: the text of a policy that is to hold as well.
+            since: only decisions of the last `90d`, or from an RFC 3339 time on.
+            action: only decisions on it are told about.
+            sequential: what is decided otherwise changes what comes after it.
+            examples: how many decisions of each kind are shown.
+
+        Returns:
+            See `kiff.analysis.simulate.Simulated`.
+        """
+        body = {
+            "yaml": None if text is None else _bytes(text).decode(),
+            "version": version,
+            "policy": None if policy is None else _bytes(policy).decode(),
+            "since": since,
+            "action": action,
+            "mode": "sequential" if sequential else "independent",
+            "examples": examples,
+            "minutes_per_approval": minutes_per_approval,
+        }
+        said = {name: value for name, value in body.items() if value is not None}
+        return self._connection.value(dict[str, Any], "POST", f"{_of(slug)}/simulate", body=said, safe=True)
+
     def draft(self) -> Draft:
         """The unnamed draft, which guards write."""
         return self._connection.value(Draft, "GET", f"{MINE}/draft")
@@ -169,9 +223,21 @@ class Domains:
         """Makes the version govern that governed before."""
         return self._published("POST", f"{_of(slug)}/rollback", body={})
 
+    def shadow(self, slug: str, text: str | bytes | None) -> Shadowed:
+        """Publishes a document and has it asked beside the version that governs, without deciding; None ends that.
+
+        Raises:
+            InvalidDomain: it cannot be asked; `issues` says what is missing.
+            Conflict: it governs, or its name belongs to other content. NotFound: no version of the domain governs.
+        """
+        sent: dict[str, Any] = {} if text is None else {"content": _bytes(text), "media": YAML}
+        method = "DELETE" if text is None else "POST"
+        told = self._connection.value(_Shadowed, method, f"{_of(slug)}/shadow", id=self._id("shadow"), **sent)
+        return Shadowed(told.slug, told.version, told.digest, told.beside, told.changed)
+
     def _published(self, method: str, path: str, **sent: Any) -> Activated:
         told = self._connection.value(_Published, method, path, id=self._id("activate"), **sent)
-        return Activated(told.slug, told.version, told.digest, told.changed)
+        return Activated(told.slug, told.version, told.digest, told.changed, told.pending_approvals)
 
     def _id(self, prefix: str) -> str:
         return f"{prefix}_{self._ids.draw()}"

@@ -14,6 +14,7 @@ from kiff.errors import (
     Forbidden,
     InvalidDomain,
     InvalidInput,
+    InvalidPolicy,
     KiffError,
     NotFound,
     Overloaded,
@@ -70,7 +71,7 @@ def failure(status: int, body: Any, retry_after_seconds: int | None) -> KiffErro
 def _made(kind: type[KiffError], code: str, message: str, body: Mapping[str, Any]) -> KiffError:
     if issubclass(kind, Forbidden):
         return kind(message, reason=code)
-    if issubclass(kind, InvalidDomain):
+    if issubclass(kind, InvalidDomain | InvalidPolicy):
         return kind(message, issues=_issues(body.get("issues")))
     if issubclass(kind, InvalidInput):
         field = body.get("field")
@@ -79,7 +80,7 @@ def _made(kind: type[KiffError], code: str, message: str, body: Mapping[str, Any
 
 
 def _issues(told: Any) -> tuple[Issue, ...]:
-    """The problems of a domain, if the server told them as such."""
+    """The problems of a document, if the server told them as such."""
     try:
         return tuple(convert(told, list[Issue]))
     except ValidationError:

@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from kiff.protocol.approval import ApprovalStatus
+from kiff.gate.quorum import Needed
+from kiff.protocol.approval import ApprovalStatus, Demand
 from kiff.protocol.clearance import ClearanceStatus
 from kiff.runtime.answers import Decided
 
@@ -18,12 +19,23 @@ class State(Struct, frozen=True):
     state: str | None
     version: int
     domain: str
+    attributes: dict[str, Any] = {}
+
+
+class Yes(Struct, frozen=True):
+    """Whose yes, and when; `use_by` when it was given for a while only."""
+
+    by: str
+    at: str
+    use_by: str | None = None
 
 
 class Approval(Struct, frozen=True):
     """A held call and what came of it; see `kiff.protocol.approval.ApprovalRequest`.
 
     Args:
+        demands: what it was asked for. quorum: how many people that takes at least.
+        votes: who said yes so far. still_needed: what is left to be said, while it is pending.
         reviewers: the permissions that answering it takes.
         entity_version: the entity's version when it was opened.
         consumed_by: the operation that used it.
@@ -49,6 +61,13 @@ class Approval(Struct, frozen=True):
     reviewed_at: str | None = None
     reason: str | None = None
     use_by: str | None = None
+    quorum: int = 1
+    demands: tuple[Demand, ...] = ()
+    votes: tuple[Yes, ...] = ()
+    still_needed: tuple[Needed, ...] = ()
+    human_only: bool = True
+    evidence: str = "key"
+    binds_version: bool = False
     consumed_by: str | None = field(name="operation_id", default=None)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct, json
@@ -39,10 +40,14 @@ _ORDER = (
     "version",
     "entity",
     "description",
+    "attributes",
     "events",
+    "payloads",
     "states",
     "final",
     "transitions",
+    "timeouts",
+    "schedules",
     "actions",
     "permissions",
     "adapters",
@@ -70,7 +75,8 @@ def _members(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iter
 
 def _lists(where: str, old: list[Any], new: list[Any]) -> Iterator[Difference]:
     """Things with a name are compared by it; names alone are there or not; anything else goes by its place."""
-    found, named = _named(old), _named(new)
+    twice = {name for values in (old, new) for name, count in Counter(_names(values)).items() if count > 1}
+    found, named = _named(old, twice), _named(new, twice)
     if found is not None and named is not None:
         told = list(_members(where, found, named))
         yield from told or [Difference("reordered", where, list(found), list(named))]
@@ -82,17 +88,32 @@ def _lists(where: str, old: list[Any], new: list[Any]) -> Iterator[Difference]:
         yield Difference("changed", where, old, new)
 
 
-def _named(values: list[Any]) -> dict[str, Any] | None:
-    """The things of a list by what they are called; None when they are called nothing."""
-    if not all(isinstance(each, dict) and ("name" in each or "on" in each) for each in values):
+def _named(values: list[Any], twice: Collection[str]) -> dict[str, Any] | None:
+    """The things of a list by what they are called; None when they are called nothing, or several the same.
+
+    Args:
+        twice: names that are not enough: an event that leads to several states is told apart by them.
+    """
+    names = _names(values)
+    if len(names) != len(values):
         return None
-    found = {_name(each): each for each in values}
+    whole = (f"{name} to {each.get('to')}" if name in twice else name for name, each in zip(names, values, strict=True))
+    found = dict(zip(whole, values, strict=True))
     return found if len(found) == len(values) else None
+
+
+def _names(values: list[Any]) -> list[str]:
+    named = (each for each in values if isinstance(each, dict) and not _CALLED.isdisjoint(each))
+    return [_name(each) for each in named]
 
 
 def _name(thing: Mapping[str, Any]) -> str:
     """A transition is called by where it starts and what starts it."""
-    return str(thing["name"]) if "name" in thing else f"{thing.get('from') or '(new)'} on {thing['on']}"
+    called = next((str(thing[key]) for key in ("name", "id") if key in thing), None)
+    return called or f"{thing.get('from') or '(new)'} on {thing['on']}"
+
+
+_CALLED = frozenset(("name", "id", "on"))
 
 
 def _is_plain(values: list[Any]) -> bool:

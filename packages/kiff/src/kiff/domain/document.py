@@ -8,12 +8,14 @@ INVARIANT: a key that this file starts to know later is left out at its default,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from kiff.domain.adapter import Adapter, WebhookMap
-from kiff.protocol.action import ActionContract, Approval, ApprovalPolicy, Emits, Risk
+from kiff.protocol.action import ActionContract, Approval, ApprovalPolicy, Emits, Lock, Risk, Rule
+from kiff.protocol.limit import Limit
 
 Json = dict[str, Any]
 
@@ -28,11 +30,15 @@ class Transition(msgspec.Struct, frozen=True):
         on: the event.
         from_: the state or states it starts from; None for an entity that nothing has happened to.
         to: the state it leads to; None leaves the state as it is.
+        when: an expression over `entity` and `event` that must be true; empty asks nothing.
+        set: attribute -> an expression for its new value.
     """
 
     on: str
     from_: str | Sequence[str] | None = None
     to: str | None = None
+    when: str = ""
+    set: Mapping[str, str] = {}
 
 
 def seconds(duration: str) -> int:
@@ -60,10 +66,35 @@ def contract_of(action: Json) -> ActionContract:
         description=action.get("description", ""),
         parameters=action.get("parameters"),
         approval_policy=_policy_of(action.get("approval_policy", {})),
-        lock=action.get("lock", "entity"),
+        lock=_lock_of(action.get("lock", "entity")),
         emits=Emits(declared=False) if emits is None else _emits_of(emits),
         timeout_seconds=seconds(action.get("timeout", "30s")),
+        when=action.get("when", ""),
+        otherwise=action.get("otherwise", ""),
+        rules=rules_of(action.get("rules", ())),
+        limits=limits_of(action.get("limits", ())),
+        compensate=action.get("compensate", ""),
     )
+
+
+def rules_of(rules: Sequence[Json]) -> tuple[Rule, ...]:
+    """The rules that written ones mean; what lacks a part says nothing yet."""
+    return tuple(Rule(**rule) for rule in rules if _has(rule, "id", "when", "then"))
+
+
+def limits_of(limits: Sequence[Json]) -> tuple[Limit, ...]:
+    """The limits that written ones mean; what lacks a part says nothing yet."""
+    return tuple(Limit(**limit) for limit in limits if _has(limit, "id", "kind", "max"))
+
+
+def _has(written: object, *keys: str) -> bool:
+    return isinstance(written, dict) and all(key in written for key in keys)
+
+
+def _lock_of(lock: Any) -> Any:
+    if isinstance(lock, dict):
+        return Lock(key=lock.get("key", ""), ttl_seconds=seconds(lock.get("ttl", "60s")))
+    return lock
 
 
 def _policy_of(policy: Json) -> ApprovalPolicy:
@@ -72,6 +103,10 @@ def _policy_of(policy: Json) -> ApprovalPolicy:
         expires_seconds=seconds(policy.get("expires", "24h")),
         use_within_seconds=seconds(policy.get("use_within", "15m")),
         on_grant=policy.get("on_grant", "wait"),
+        quorum=policy.get("quorum", 1),
+        human_only=policy.get("human_only", True),
+        binds=tuple(policy.get("binds", ("parameters",))),
+        evidence=policy.get("evidence", "key"),
     )
 
 
@@ -109,10 +144,18 @@ def written(contract: ActionContract) -> Json:
             "expires": f"{policy.expires_seconds}s",
             "use_within": f"{policy.use_within_seconds}s",
             "on_grant": policy.on_grant,
+            **_unless_default(policy, "quorum", "human_only", "evidence"),
         },
-        "lock": contract.lock,
+        "lock": _written_lock(contract.lock),
         "timeout": f"{contract.timeout_seconds}s",
+        **_unless_default(contract, "when", "otherwise", "compensate"),
     }
+    if "entity.version" in policy.binds:
+        action["approval_policy"]["binds"] = ["entity.version", "parameters"]
+    if contract.rules:
+        action["rules"] = [written_rule(rule) for rule in contract.rules]
+    if contract.limits:
+        action["limits"] = [written_limit(limit) for limit in contract.limits]
     if contract.executor_name:
         action["executor"] = contract.executor_name
     if contract.description:
@@ -124,24 +167,88 @@ def written(contract: ActionContract) -> Json:
     return action
 
 
+def written_rule(rule: Rule) -> Json:
+    """The rule of a document that means this one."""
+    roles = {"roles": list(rule.roles)} if rule.roles else {}
+    named = {"id": rule.id, "when": rule.when, "then": rule.then}
+    return named | _unless_default(rule, "quorum", "message", "mode") | roles
+
+
+def written_limit(limit: Limit) -> Json:
+    """The limit of a document that means this one."""
+    said = ("per", "burst", "timezone", "amount", "key", "over")
+    return {"id": limit.id, "kind": limit.kind, "max": limit.max} | _unless_default(limit, *said)
+
+
+def _written_lock(lock: Any) -> Any:
+    return {"key": lock.key, "ttl": f"{lock.ttl_seconds}s"} if isinstance(lock, Lock) else lock
+
+
+def _unless_default(struct: msgspec.Struct, *fields: str) -> Json:
+    defaults = _defaults(type(struct))
+    return {name: value for name in fields if (value := getattr(struct, name)) != defaults[name]}
+
+
+@cache
+def _defaults(kind: type[msgspec.Struct]) -> Json:
+    """Kept, because msgspec reads the annotations of a class anew each time: a fifth of loading a domain."""
+    return {field.name: field.default for field in msgspec.structs.fields(kind)}
+
+
 def written_transition(transition: Transition) -> Json:
     """The transition of a document that means this one."""
     given = transition.from_
     start = given if given is None or isinstance(given, str) else list(given)
-    return {k: v for k, v in (("on", transition.on), ("from", start), ("to", transition.to)) if v is not None}
+    said = (("on", transition.on), ("from", start), ("to", transition.to))
+    more = (("when", transition.when), ("set", dict(transition.set)))
+    return {k: v for k, v in said if v is not None} | {k: v for k, v in more if v}
+
+
+def expanded(document: Json) -> Json:
+    """The document with every group of states written out; it says the same and names no group.
+
+    Transitions and actions keep their places.
+    """
+    groups = document.get("groups")
+    if not groups:
+        return document
+
+    def states(given: Any) -> Any:
+        if isinstance(given, str):
+            return list(groups[given]) if given in groups else given
+        return list(dict.fromkeys(state for name in given for state in groups.get(name, (name,))))
+
+    def written_out(thing: Json, key: str) -> Json:
+        return thing | {key: states(thing[key])} if key in thing else thing
+
+    whole = written_out({key: value for key, value in document.items() if key != "groups"}, "final")
+    for part, key in (("transitions", "from"), ("actions", "allowed_states")):
+        if part in document:
+            whole[part] = [written_out(each, key) if isinstance(each, dict) else each for each in document[part]]
+    if "timeouts" in document:
+        whole["timeouts"] = [
+            timeout | {"in": state}
+            for timeout in document["timeouts"]
+            if isinstance(timeout, dict) and "in" in timeout
+            for state in groups.get(timeout["in"], (timeout["in"],))
+        ]
+    return whole
 
 
 def normal_form(document: Json) -> Json:
     """The one writing of what a document without errors says. Lists keep their order: people read them."""
+    document = expanded(document)
     normal: Json = {
         "spec": "kiff/v1",
         **{key: list(document.get(key, ())) for key in ("events", "states", "final")},
         "adapters": [_normal_adapter(adapter) for adapter in document.get("adapters", ())],
         "transitions": _normal_transitions(document.get("transitions", ())),
         "actions": [_normal_action(action) for action in document.get("actions", ())],
-        "permissions": {"roles": _normal_roles(document.get("permissions", {}).get("roles", {}))},
+        "permissions": _normal_permissions(document.get("permissions", {})),
     }
-    kept = ("domain", "version", "description", "entity", "audit")
+    if document.get("timeouts"):
+        normal["timeouts"] = [each | {"after": f"{seconds(each['after'])}s"} for each in document["timeouts"]]
+    kept = ("domain", "version", "description", "entity", "audit", "attributes", "payloads", "schedules")
     return normal | {key: document[key] for key in kept if document.get(key)}
 
 
@@ -164,10 +271,14 @@ def _normal_adapter(adapter: Json) -> Json:
 
 def _normal_transitions(transitions: Sequence[Json]) -> list[Json]:
     """One entry per start, a staying state named, in an order of their own: the table has none."""
-    rows = [(start, t["on"], t.get("to", start)) for t in transitions for start in starts(t)]
-    rows.sort(key=lambda row: (row[0] or "", row[1]))
-    return [{"on": event, "to": to} | ({"from": start} if start else {}) for start, event, to in rows]
+    rows = [(start, t["on"], t.get("to", start), t) for t in transitions for start in starts(t)]
+    rows.sort(key=lambda row: (row[0] or "", *row[1:3], row[3].get("when", ""), sorted(row[3].get("set", {}).items())))
+    return [
+        {"on": event, "to": to} | ({"from": start} if start else {}) | {k: t[k] for k in ("when", "set") if t.get(k)}
+        for start, event, to, t in rows
+    ]
 
 
-def _normal_roles(roles: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    return {role: sorted(set(permissions)) for role, permissions in roles.items()}
+def _normal_permissions(permissions: Json) -> Json:
+    roles = {role: sorted(set(held)) for role, held in permissions.get("roles", {}).items()}
+    return {"roles": roles} | {key: permissions[key] for key in ("grants", "separate") if permissions.get(key)}

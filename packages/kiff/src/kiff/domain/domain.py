@@ -27,7 +27,11 @@ from kiff.domain.document import (
 from kiff.domain.issue import Finding, Issue, in_order, issues_of
 from kiff.domain.parameters import ParameterCheck, compile_parameters
 from kiff.domain.problems import problems
+from kiff.domain.schedule import Schedule, schedule_of
+from kiff.domain.sensitive import Marks
 from kiff.domain.soundness import soundness
+from kiff.domain.terms import Terms, terms_of
+from kiff.domain.way import Timeout, Way, timeouts_of, ways_of
 from kiff.errors import InvalidDomain, InvalidJson
 from kiff.protocol.action import ActionContract
 
@@ -55,7 +59,7 @@ class Domain:
         roles: role -> permissions.
         version: e.g. `v2`; None names the version after the content.
         description: for people.
-        audit, adapters: as in a kiff.yaml.
+        audit, adapters, attributes, payloads, timeouts, schedules, grants, separate: as in a kiff.yaml.
 
     Raises:
         InvalidDomain: the parts do not fit together; `issues` lists every problem.
@@ -65,12 +69,22 @@ class Domain:
         version: the full label, e.g. `refund-ops-v2`, or `refund-ops-` and the first 12 digits of the digest.
         content: canonical bytes of the normal form; what a store keeps.
         digest: the name of `content`.
-        transitions: (state, event) -> next state; the state is None before the first event. A missing key
-            refuses.
+        transitions: (state, event) -> the ways it opens, one of which is taken; the state is None before the first
+            event. A missing key refuses.
+        attributes: attribute -> schema.
+        defaults: attribute -> its value until an event sets it; one that is not here is absent until then.
+        payloads: event -> field -> schema; what else a payload holds, nothing reads.
+        timeouts: state -> the events that come by themselves in it.
         actions: name -> contract, everything stated.
         parameter_checks: action name -> what is wrong with the parameters of a call.
+        terms: action name -> what its contract asks beyond its tables, compiled.
+        schedules: name -> time window.
+        separate: permissions that no caller may hold together.
+        attribute_check: what is wrong with new values of attributes.
+        payload_checks: event -> what is wrong with the declared fields of its payload.
         executors: executor name -> function, for contracts written in Python.
         adapters: name -> adapter.
+        sensitive: which parameters are sealed in the vault.
         activation_issues: what keeps the domain a draft; empty for a complete one.
     """
 
@@ -84,12 +98,22 @@ class Domain:
     events: tuple[str, ...]
     states: tuple[str, ...]
     final: tuple[str, ...]
-    transitions: Mapping[tuple[str | None, str], str]
+    transitions: Mapping[tuple[str | None, str], tuple[Way, ...]]
+    attributes: Mapping[str, Json]
+    defaults: Mapping[str, Any]
+    payloads: Mapping[str, Mapping[str, Json]]
+    timeouts: Mapping[str, tuple[Timeout, ...]]
     actions: Mapping[str, ActionContract]
     roles: Mapping[str, frozenset[str]]
     parameter_checks: Mapping[str, ParameterCheck]
+    terms: Mapping[str, Terms]
+    schedules: Mapping[str, Schedule]
+    separate: tuple[tuple[str, ...], ...]
+    attribute_check: ParameterCheck
+    payload_checks: Mapping[str, ParameterCheck]
     executors: Mapping[str, Callable[..., Any]]
     adapters: Mapping[str, Adapter]
+    sensitive: Marks
     activation_issues: tuple[Issue, ...]
 
     def __init__(
@@ -107,6 +131,12 @@ class Domain:
         final: Sequence[str] = (),
         audit: Mapping[str, Any] | None = None,
         adapters: Sequence[Mapping[str, Any]] = (),
+        attributes: Mapping[str, Mapping[str, Any]] | None = None,
+        payloads: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+        timeouts: Sequence[Mapping[str, str]] = (),
+        schedules: Mapping[str, Mapping[str, Any]] | None = None,
+        grants: Sequence[Mapping[str, Any]] = (),
+        separate: Sequence[Sequence[str]] = (),
     ) -> None:
         contracts = list(actions)
         written_out: Json = {
@@ -118,9 +148,17 @@ class Domain:
             "final": list(final),
             "transitions": [written_transition(t) for t in transitions],
             "actions": [written(contract) for contract in contracts],
-            "permissions": {"roles": {role: list(held) for role, held in (roles or {}).items()}},
+            "permissions": {
+                "roles": {role: list(held) for role, held in (roles or {}).items()},
+                "grants": [dict(grant) for grant in grants],
+                "separate": [list(apart) for apart in separate],
+            },
             "audit": dict(audit or {}),
             "adapters": [dict(adapter) for adapter in adapters],
+            "attributes": dict(attributes or {}),
+            "payloads": dict(payloads or {}),
+            "timeouts": [dict(timeout) for timeout in timeouts],
+            "schedules": dict(schedules or {}),
         }
         if version is not None:
             written_out["version"] = version
@@ -253,19 +291,36 @@ def _fill(domain: Domain, normal: Canonical, issues: Issues, functions: Function
         "events": tuple(document["events"]),
         "states": tuple(document["states"]),
         "final": tuple(document["final"]),
-        "transitions": {(t.get("from"), t["on"]): t["to"] for t in document["transitions"]},
+        "transitions": ways_of(document),
+        "attributes": document.get("attributes", {}),
+        "defaults": {n: each["default"] for n, each in document.get("attributes", {}).items() if "default" in each},
+        "payloads": document.get("payloads", {}),
+        "timeouts": timeouts_of(document),
         "actions": actions,
         "roles": {role: frozenset(held) for role, held in document["permissions"]["roles"].items()},
         "parameter_checks": {
             name: compile_parameters(contract.required_parameters, contract.parameters)
             for name, contract in actions.items()
         },
+        "terms": {
+            name: terms_of(document, contract, written_action)
+            for written_action, (name, contract) in zip(document["actions"], actions.items(), strict=True)
+        },
+        "schedules": {name: schedule_of(name, each) for name, each in document.get("schedules", {}).items()},
+        "separate": tuple(tuple(each) for each in document["permissions"].get("separate", ())),
+        "attribute_check": compile_parameters((), document.get("attributes", {})),
+        "payload_checks": {event: _payload_check(fields) for event, fields in document.get("payloads", {}).items()},
         "executors": {actions[name].executor_name: function for name, function in functions.items()},
         "adapters": {adapter["name"]: adapter_of(adapter) for adapter in document["adapters"]},
+        "sensitive": Marks(actions),
         "activation_issues": issues,
     }
     for field, value in values.items():
         object.__setattr__(domain, field, value)
+
+
+def _payload_check(fields: Json) -> ParameterCheck:
+    return compile_parameters([name for name, schema in fields.items() if not schema.get("optional")], fields)
 
 
 def _invalid(issues: Issues, source: str) -> InvalidDomain:

@@ -25,6 +25,7 @@ class Issue(msgspec.Struct, frozen=True):
         fix: what to do, when that is known.
         level: an `error` cannot be loaded; with `activation` the document loads and stays a draft; a `warning` keeps
             nothing from anything: it works, and probably not as meant.
+        excerpt: of an expression: the line of it that is wrong, and below it a line of carets under the place.
     """
 
     code: str
@@ -33,6 +34,7 @@ class Issue(msgspec.Struct, frozen=True):
     message: str
     fix: str = ""
     level: Level = "error"
+    excerpt: str = ""
 
     def __str__(self) -> str:
         where = " ".join(filter(None, (f"line {self.line}" if self.line else "", self.path)))
@@ -49,12 +51,14 @@ class Finding(NamedTuple):
     fix: str = ""
     level: Level = "error"
     line: int = 0
+    excerpt: str = ""
 
 
 def issues_of(findings: Iterable[Finding], lines: Mapping[Path, int]) -> tuple[Issue, ...]:
     """The findings as issues, in document order."""
     issues = [
-        Issue(f.code, _dotted(f.path), f.line or _line(f.path, lines), f.message, f.fix, f.level) for f in findings
+        Issue(f.code, dotted(f.path), f.line or _line(f.path, lines), f.message, f.fix, f.level, f.excerpt)
+        for f in findings
     ]
     return in_order(issues)
 
@@ -83,8 +87,24 @@ def shown(value: object) -> str:
     return f"`{_bounded(text)}`"
 
 
+def listed(names: Iterable[str]) -> str:
+    """`A`, `B` and 3 more."""
+    first, *rest = map(shown, names)
+    shorter = [first, *rest[: _LISTED - 1]]
+    more = len(rest) + 1 - len(shorter)
+    if more:
+        return f"{', '.join(shorter)} and {more} more"
+    return " and ".join(filter(None, (", ".join(shorter[:-1]), shorter[-1])))
+
+
+def warning(path: Path, code: str, message: str, fix: str) -> Finding:
+    """A finding that keeps nothing from anything."""
+    return Finding(path, code, message, fix, "warning")
+
+
 _PLAIN = {"None": "null", "True": "true", "False": "false"}
 _SHOWN = 40  # characters of an author's text that are repeated
+_LISTED = 4  # names
 
 
 def _bounded(text: str) -> str:
@@ -92,7 +112,8 @@ def _bounded(text: str) -> str:
     return f"{safe}…" if len(text) > _SHOWN else safe
 
 
-def _dotted(path: Path) -> str:
+def dotted(path: Path) -> str:
+    """`actions[1].rules[0].when`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{_bounded(step)}" for step in path)
     return text.removeprefix(".")
 

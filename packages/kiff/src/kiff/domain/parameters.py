@@ -62,7 +62,24 @@ def _entry(name: str, required: bool, schema: dict[str, Any] | None) -> tuple[st
     if schema is None:
         return name, required, False, None
     nullable = "null" in schema.get("type", ()) or None in (schema.get("const", 0), *schema.get("enum", ()))
-    return name, required, nullable, _compiled(schema)
+    look = _compiled(schema)
+    return name, required, nullable, _discreet(look) if schema.get("sensitive") else look
+
+
+def _discreet(look: _Look) -> _Look:
+    """Says of a sensitive value only what the contract says: what it is called inside is part of it."""
+
+    def look_away(value: Any, path: str, found: list[Wrong]) -> None:
+        inside: list[Wrong] = []
+        look(value, path, inside)
+        for code, detail in inside:
+            if detail["parameter"] == path:
+                found.append((code, detail))
+            else:
+                found.append(_invalid(path, "as its schema says, inside too"))
+                return
+
+    return look_away
 
 
 def _unknown(name: str, within: str, known: Iterable[str]) -> Wrong:

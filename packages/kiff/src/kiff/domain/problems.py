@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kiff.domain.issue import Finding, Path
 from kiff.domain.loader import Document
+from kiff.domain.schema import SCHEMA
 from kiff.domain.shape import shape
 from kiff.domain.structure import structure
+from kiff.domain.unfounded import founded
 
 
-def problems(document: Document) -> tuple[list[Finding], Any]:
+def problems(
+    document: Document,
+    schema: dict[str, Any] = SCHEMA,
+    structure: Callable[[dict[str, Any]], list[Finding]] = structure,
+) -> tuple[list[Finding], Any]:
     """What keeps the document from loading or governing, and what is left of it.
 
-    Structure is asked about what is left when everything of the wrong shape is taken out.
+    Args:
+        schema: what it must look like.
+        structure: is asked about what is left when everything of the wrong shape is taken out.
     """
     refused = {finding.path for finding in document.findings}
-    findings = document.findings + [f for f in shape(document.value) if f.path not in refused]
+    findings = document.findings + [f for f in shape(document.value, schema) if f.path not in refused]
     broken = {finding.path for finding in findings if finding.code != "missing_key"}
     left = _without(document.value, broken)
     if isinstance(left, dict):
         findings += [f for f in structure(left) if not _touches(f, broken)]
-    return findings, left
+    return founded(findings, left), left
 
 
 def _without(value: Any, broken: set[Path], path: Path = ()) -> Any:

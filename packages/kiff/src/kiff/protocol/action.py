@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from kiff.protocol.limit import Limit
+
 
 class Risk(StrEnum):
     """How much harm the action can do when it is wrong."""
@@ -46,6 +48,43 @@ class Emits(msgspec.Struct, frozen=True, kw_only=True):
         _as_tuples(self, "success", "failure")
 
 
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """An objection under a condition. There is no rule that allows, so the order of rules never matters.
+
+    Args:
+        id: the reason on the receipt, e.g. `amount_above_threshold`.
+        when: an expression (docs/reference/conditions.md).
+        then: `deny`, or `require_approval`.
+        quorum: how many different people must say yes.
+        roles: whose yes counts for this rule; anybody's who may review, when empty.
+        message: what the reader of the receipt is told.
+        mode: `shadow` is evaluated and recorded, not enforced.
+    """
+
+    id: str
+    when: str
+    then: Literal["deny", "require_approval"]
+    quorum: int = 1
+    roles: tuple[str, ...] = ()
+    message: str = ""
+    mode: Literal["enforce", "shadow"] = "enforce"
+
+    def __post_init__(self) -> None:
+        _as_tuples(self, "roles")
+
+
+class Lock(msgspec.Struct, frozen=True, kw_only=True):
+    """Something else than the entity that one operation holds at a time.
+
+    Args:
+        key: an expression: a text or a whole number.
+        ttl_seconds: how long the app has when it runs the tool.
+    """
+
+    key: str
+    ttl_seconds: int = 60
+
+
 class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Who may answer a held action, and for how long the answer counts.
 
@@ -54,15 +93,23 @@ class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True):
         expires_seconds: a request without an answer ends after this.
         use_within_seconds: a grant must be used within this.
         on_grant: `wait` for the caller to come back with it, or `run` the original proposal at once.
+        quorum: how many different people must say yes, whatever rule asks.
+        human_only: only people answer; otherwise services may too, agents never.
+        binds: what a grant fits beside the call: with `entity.version`, only the entity as it was.
+        evidence: what a reviewer must bring: any `key`, or a `session`.
     """
 
     permissions: tuple[str, ...] = ()
     expires_seconds: int = 86_400
     use_within_seconds: int = 900
     on_grant: Literal["wait", "run"] = "wait"
+    quorum: int = 1
+    human_only: bool = True
+    binds: tuple[str, ...] = ("parameters",)
+    evidence: Literal["session", "key", "passkey"] = "key"
 
     def __post_init__(self) -> None:
-        _as_tuples(self, "permissions")
+        _as_tuples(self, "permissions", "binds")
 
 
 class ActionContract(msgspec.Struct, frozen=True):
@@ -79,9 +126,15 @@ class ActionContract(msgspec.Struct, frozen=True):
         description: for people.
         parameters: name -> schema (the accepted subset of JSON Schema); None accepts any parameter.
         approval_policy: see `ApprovalPolicy`.
-        lock: `entity` keeps every other action off the entity while this one is in flight; `none` does not.
+        lock: `entity` keeps every other action off the entity while this one is in flight; `none` does not; a `Lock`
+            holds something else.
         emits: see `Emits`.
         timeout_seconds: the executor's deadline.
+        when: an expression that must be true; empty asks nothing.
+        otherwise: the action to suggest when `when` does not hold.
+        rules: see `Rule`.
+        limits: see `Limit`.
+        compensate: the action that undoes a success, proposed like any other.
     """
 
     name: str
@@ -94,12 +147,17 @@ class ActionContract(msgspec.Struct, frozen=True):
     description: str = ""
     parameters: dict[str, Any] | None = None
     approval_policy: ApprovalPolicy = msgspec.field(default_factory=ApprovalPolicy)
-    lock: Literal["entity", "none"] = "entity"
+    lock: Literal["entity", "none"] | Lock = "entity"
     emits: Emits = msgspec.field(default_factory=lambda: Emits(declared=False))
     timeout_seconds: int = 30
+    when: str = ""
+    otherwise: str = ""
+    rules: tuple[Rule, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    compensate: str = ""
 
     def __post_init__(self) -> None:
-        _as_tuples(self, "allowed_states", "required_parameters", "required_permissions")
+        _as_tuples(self, "allowed_states", "required_parameters", "required_permissions", "rules", "limits")
         msgspec.structs.force_setattr(self, "risk", Risk(self.risk))
         msgspec.structs.force_setattr(self, "approval_requirement", Approval(self.approval_requirement))
 

@@ -11,6 +11,41 @@ from kiff.protocol.actor import PrincipalType
 ApprovalStatus = Literal["pending", "granted", "denied", "expired", "cancelled", "consumed"]
 
 
+class Demand(Struct, frozen=True, gc=False):
+    """Why a person is asked: what a grant must satisfy, and satisfies only for this.
+
+    Args:
+        rule: the reason code: `approval_required` for the contract itself, else the id of a rule or a limit.
+        digest: of what it says; a rule that was changed asks anew.
+        quorum: how many different people must say yes.
+        roles: whose yes counts; anybody's who may review, when empty.
+    """
+
+    rule: str
+    digest: str
+    quorum: int = 1
+    roles: tuple[str, ...] = ()
+
+
+class Vote(Struct, frozen=True, gc=False):
+    """One person's yes.
+
+    Args:
+        by: the principal. person: whom it counts for, in lower case.
+        roles: what the voter held then.
+        at: instant (ms).
+        hands: who had a part in minting the key it was given with, in lower case and in order.
+        use_by: instant (ms) until which it stands; None is as long as the request.
+    """
+
+    by: str
+    person: str
+    roles: tuple[str, ...]
+    at: int
+    hands: tuple[str, ...] = ()
+    use_by: int | None = None
+
+
 class ApprovalRequest(Struct, frozen=True, gc=False):
     """One request for a human's yes, bound to exactly one action digest, usable once.
 
@@ -27,6 +62,11 @@ class ApprovalRequest(Struct, frozen=True, gc=False):
         receipt_id: the receipt of the decision that opened it.
         consumed_by: the clearance that used it.
         due_at: when a sweep should look at it; None once it has ended.
+        demands: JSON list of `Demand`: what it was asked for, and all that a grant satisfies.
+        votes: JSON list of `Vote`: who said yes so far.
+        human_only, evidence: as in the contract's approval policy.
+        binds_version: a grant is void once the entity moved.
+        holds: JSON list of `Hold`: what limits keep for it.
     """
 
     tenant: str
@@ -57,3 +97,9 @@ class ApprovalRequest(Struct, frozen=True, gc=False):
     reason: str | None = None
     consumed_by: str | None = None
     due_at: int | None = None
+    demands: bytes = b"[]"
+    votes: bytes = b"[]"
+    human_only: bool = True
+    evidence: str = "key"
+    binds_version: bool = False
+    holds: bytes = b"[]"

@@ -27,6 +27,9 @@ class Clearance(Struct, frozen=True, gc=False):
         settled_by: executor | app | event | person | deadline | recovery.
         disputed: a later answer contradicted the settled one.
         due_at: when a sweep should look at it; None once it has ended.
+        runway: what it holds: the entity, or what the action's lock names; empty without a lock.
+        holds: JSON list of `Hold`: what limits keep for it.
+        payloads: JSON object: event -> the payload that a report which says nothing of it stands for.
     """
 
     tenant: str
@@ -56,3 +59,6 @@ class Clearance(Struct, frozen=True, gc=False):
     settled_at: int | None = None
     disputed: bool = False
     due_at: int | None = None
+    runway: str = ""
+    holds: bytes = b"[]"
+    payloads: bytes = b"{}"

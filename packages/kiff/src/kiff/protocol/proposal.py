@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from kiff.canonical import digest, encode, fragment
 from kiff.protocol.actor import Caller, Principal
+from kiff.protocol.sealed import Sealed
 
 Mode = Literal["execute", "decide"]
 
@@ -19,12 +20,14 @@ class Proposal(Struct, frozen=True, gc=False):
         mode: `execute` (KIFF runs the executor) or `decide` (the app runs the tool).
         domain: slug of the domain that governs the entity's type; empty when none does.
         entity_type: the part of `entity` before the colon.
-        parameters: the normalised values, for the gate.
+        parameters: the normalised values, for the gate and the executor. Those that are sealed stand in `body` as
+            their commitments, and are for no record, message or log.
         roles: the caller's roles when it proposed.
         settles: in `decide`, the caller will report the outcome.
         body: canonical JSON of the whole proposal, reasoning included; the log embeds it as it is.
         action_digest: what approvals, permits and "the same call" mean.
         proposal_digest: digest of `body`; what the receipt shows.
+        sealed: the values that are for the vault.
     """
 
     id: str
@@ -41,6 +44,10 @@ class Proposal(Struct, frozen=True, gc=False):
     body: bytes
     action_digest: str
     proposal_digest: str
+    sealed: tuple[Sealed, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Proposal(id={self.id!r}, entity={self.entity!r}, action={self.action!r}, …)"
 
 
 def draw_up(
@@ -55,12 +62,14 @@ def draw_up(
     parameters_json: bytes,
     about: dict[str, Any],
     settles: bool,
+    sealed: tuple[Sealed, ...] = (),
 ) -> Proposal:
     """Puts a proposal together and computes its two digests.
 
     Args:
-        parameters_json: canonical bytes of `parameters`.
+        parameters_json: canonical bytes of `parameters`, with commitments in place of what is sealed.
         about: reasoning_summary, confidence, evidence, run_context: values or fragments; absent ones left out.
+        sealed: what is sealed.
     """
     principal = caller.principal
     call = {
@@ -98,4 +107,5 @@ def draw_up(
         body,
         action_digest,
         digest(body),
+        sealed,
     )

@@ -53,6 +53,7 @@ class ReceiptDraft(Struct, frozen=True, gc=False):
     expires_at: int | None = None
     approval_id: str | None = None
     previous_receipt: str | None = None
+    policy_digest: str | None = None
 
 
 def receipt_core(
@@ -64,6 +65,7 @@ def receipt_core(
     trace_id: str,
     issued_at: int,
     domain_version: str | None,
+    policy_version: str | None = None,
 ) -> bytes:
     """RFC 8785 bytes of the signed core (PROTOCOL "Events, state, evidence")."""
     core = {
@@ -77,8 +79,8 @@ def receipt_core(
         "issued_at": rfc3339(issued_at),
         "issued_by": issuer.name,
         "kid": issuer.kid,
-        "policy_digest": None,
-        "policy_version": None,
+        "policy_digest": draft.policy_digest,
+        "policy_version": policy_version,
         "proposal_digest": draft.proposal_digest,
         "proposal_id": draft.proposal_id,
         "reason": draft.reason,

@@ -22,16 +22,21 @@ KINDS = (
     "approval_expired",
     "approval_granted",
     "approval_required",
+    "approval_vote",
     "clearance_expired",
     "credential_issued",
     "credential_revoked",
     "decision_recorded",
     "domain_activated",
+    "domain_shadowed",
     "event_ingested",
     "member_changed",
     "outcome_confirmed",
     "outcome_contradicted",
+    "policy_activated",
+    "policy_deactivated",
     "review_refused",
+    "sensitive_erased",
     "state_changed",
     "tenant_changed",
     "transition_refused",
@@ -51,8 +56,9 @@ class Record(Struct, frozen=True, gc=False):
         domain_version: the version the step was decided or folded under; None where no domain had a say.
         data: what the kind needs; JSON, with canonical fragments for callers' values. A value marked
             `sensitive` is written as {"commitment": "sha256:<hex>", "name": <text>} over a salted leaf
-            SHA-256(0x00 || JCS({"name", "salt", "value"})): the shape is reserved here.
+            SHA-256(0x00 || JCS({"name", "salt", "value"})) (`kiff.protocol.sealed`).
         receipt: the receipt this record binds; its digest is written as `data.receipt`.
+        policy_version: the policy version that held beside the domain's; None where none did, or none had a say.
     """
 
     tenant: str
@@ -66,6 +72,7 @@ class Record(Struct, frozen=True, gc=False):
     domain_version: str | None
     data: dict[str, Any]
     receipt: ReceiptDraft | None = None
+    policy_version: str | None = None
 
 
 def record_bytes(record: Record, core: bytes | None = None) -> bytes:
@@ -89,6 +96,6 @@ def record_bytes(record: Record, core: bytes | None = None) -> bytes:
             "tenant": record.tenant,
             "trace_id": record.trace_id,
             "v": 1,
-            "versions": {"domain": record.domain_version, "policy": None},
+            "versions": {"domain": record.domain_version, "policy": record.policy_version},
         }
     )

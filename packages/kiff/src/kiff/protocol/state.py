@@ -12,6 +12,8 @@ class EntityState(Struct, frozen=True, gc=False):
         entity: `type:id`.
         state: a name from the domain's `states`.
         version: how many events were accepted; moves with every one, also those that keep the state.
+        data: canonical JSON object of its attributes, as transitions set them.
+        timers: how many timers were started when it came into its state.
     """
 
     tenant: str
@@ -19,3 +21,5 @@ class EntityState(Struct, frozen=True, gc=False):
     domain: str
     state: str | None
     version: int
+    data: bytes = b"{}"
+    timers: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kiff.runtime.answers import Activated, Decided, Executed, Ingested, Reviewed, Settled
+from kiff.runtime.answers import Activated, Decided, Erased, Executed, Ingested, Reviewed, Settled
 from kiff.runtime.executors import Operation
 from kiff.runtime.pending import Pending
 from kiff.runtime.reading import Rebuilt
@@ -11,6 +11,7 @@ from kiff.runtime.runtime import Runtime
 __all__ = [
     "Activated",
     "Decided",
+    "Erased",
     "Executed",
     "Ingested",
     "Operation",

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from kiff.gate.quorum import Needed
 from kiff.protocol.decision import Objection, Outcome
 
 
@@ -80,11 +81,13 @@ class Reviewed(Struct, frozen=True, omit_defaults=True):
     """The answer to grant or deny (the seed's `approval` object).
 
     Args:
+        status: `pending` while more people must say yes.
         receipt_id: of a denial: the receipt of the end of the hold.
         use_by: RFC 3339; a grant must be used before then.
         operation_id: with `on_grant: run`, the clearance that runs the original proposal.
         decision: with `on_grant: run`, what the gate said when it decided again; None when it allowed the call, whose
             operation is then `operation_id`.
+        still_needed: whose yes is still needed, a line for every demand that is not satisfied.
     """
 
     id: str
@@ -98,6 +101,7 @@ class Reviewed(Struct, frozen=True, omit_defaults=True):
     use_by: str | None = None
     operation_id: str | None = None
     decision: Decided | None = None
+    still_needed: tuple[Needed, ...] = ()
 
 
 class Settled(Struct, frozen=True, omit_defaults=True):
@@ -118,11 +122,47 @@ class Settled(Struct, frozen=True, omit_defaults=True):
 
 
 class Activated(Struct, frozen=True, omit_defaults=True):
-    """The answer to an activation; `changed` is False when that version was active already."""
+    """The answer to an activation; `changed` is False when that version was active already.
+
+    Args:
+        pending_approvals: how many approvals of the domain were pending. They stay: each is decided again under the
+            version that governs when it is used, and a grant satisfies only what it was asked for.
+    """
 
     domain: str
     version: str
     digest: str
+    changed: bool = True
+    pending_approvals: int = 0
+
+
+class PolicyActivated(Struct, frozen=True, omit_defaults=True):
+    """The answer to a change of policy; `changed` is False when it was so already.
+
+    Args:
+        policy, version, digest: None when none holds any more.
+        pending_approvals: how many approvals were pending; see Activated.
+    """
+
+    policy: str | None
+    version: str | None
+    digest: str | None
+    changed: bool = True
+    pending_approvals: int = 0
+
+
+class Shadowed(Struct, frozen=True, omit_defaults=True):
+    """The answer to asking another version beside the one that governs.
+
+    Args:
+        version, digest: what is asked; None when none is any more.
+        beside: the version that governs.
+    """
+
+    domain: str
+    version: str | None
+    digest: str | None
+    beside: str
     changed: bool = True
 
 
@@ -136,6 +176,19 @@ class Established(Struct, frozen=True):
     id: str
     at: str
     repeated: bool = False
+
+
+class Erased(Struct, frozen=True):
+    """The answer to an erasure.
+
+    Args:
+        commitments: whose values are gone by this request; those of an earlier one are not among them.
+        more: the entity has more of them; ask again.
+    """
+
+    commitments: tuple[str, ...]
+    at: str
+    more: bool = False
 
 
 class Noted(Struct, frozen=True):

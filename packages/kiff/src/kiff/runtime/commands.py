@@ -12,16 +12,29 @@ from msgspec import Struct
 
 from kiff.canonical import digest
 from kiff.domain import Domain
+from kiff.domain.policy import Policy
 from kiff.protocol.actor import Caller, Principal
 from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.event import Event
 from kiff.protocol.proposal import Proposal
+from kiff.protocol.sealed import Sealed
 from kiff.protocol.state import EntityState
 from kiff.runtime.in_use import InUse
 from kiff.runtime.ports import Key
-from kiff.runtime.rows import ActiveDomain, CommandRow, DomainVersion, LastApproval, NoteRow, Runway
+from kiff.runtime.rows import (
+    POLICY,
+    ActiveDomain,
+    ActivePolicy,
+    CommandRow,
+    DomainVersion,
+    LastApproval,
+    NoteRow,
+    PolicyVersion,
+    Runway,
+    TimerRow,
+)
 
 SYSTEM = Principal("kiff", "service", name="KIFF")
 
@@ -76,6 +89,7 @@ class Propose(Struct, frozen=True, gc=False):
             (Runway, tenant, entity),
             (CommandRow, tenant, self.id),
             (LastApproval, tenant, proposal.action_digest),
+            (ActivePolicy, tenant, POLICY),
         )
         keys += about_caller(self.caller)
         return keys if self.approval_id is None else (*keys, (ApprovalRequest, tenant, self.approval_id))
@@ -154,7 +168,7 @@ class Review(Struct, frozen=True, gc=False):
     def reads(self) -> tuple[Key, ...]:
         tenant = self.tenant
         mine: tuple[Key, ...] = ((ApprovalRequest, tenant, self.approval_id), (CommandRow, tenant, self.id))
-        return (*mine, (Tenant, tenant, "tenant"), *about_caller(self.caller))
+        return (*mine, (Tenant, tenant, "tenant"), (ActivePolicy, tenant, POLICY), *about_caller(self.caller))
 
 
 class Settle(Struct, frozen=True, gc=False):
@@ -187,15 +201,18 @@ class Settle(Struct, frozen=True, gc=False):
 
 
 class Expire(Struct, frozen=True, gc=False):
-    """A deadline came: an approval nobody answered, or a clearance nobody reported."""
+    """A deadline came: an approval nobody answered, a clearance nobody reported, or a timer of an entity's state."""
 
     tenant: str
-    kind: Literal["approval", "clearance"]
+    kind: Literal["approval", "clearance", "timer"]
     id: str
     suffix: str
 
     def reads(self) -> tuple[Key, ...]:
-        return ((ApprovalRequest if self.kind == "approval" else Clearance, self.tenant, self.id),)
+        return ((_EXPIRING[self.kind], self.tenant, self.id),)
+
+
+_EXPIRING: dict[str, type] = {"approval": ApprovalRequest, "clearance": Clearance, "timer": TimerRow}
 
 
 class Activate(Struct, frozen=True):
@@ -205,6 +222,7 @@ class Activate(Struct, frozen=True):
         seen: which of the states that it drops entities were in; None when nobody looked.
         key: an idempotency key.
         asked: digest of what was asked for.
+        pending: how many approvals of the domain were pending; None when nobody counted.
     """
 
     caller: Caller
@@ -213,6 +231,7 @@ class Activate(Struct, frozen=True):
     seen: InUse | None = None
     key: str | None = None
     asked: str = ""
+    pending: int | None = None
 
     @property
     def tenant(self) -> str:
@@ -228,6 +247,75 @@ class Activate(Struct, frozen=True):
             (ActiveDomain, self.tenant, domain.entity_type),
             (DomainVersion, self.tenant, domain.version),
         )
+        if self.key is not None:
+            mine += ((CommandRow, self.tenant, self.id),)
+        return (*mine, *about_caller(self.caller))
+
+
+class ActivatePolicy(Struct, frozen=True):
+    """Make a policy version the one that holds for every domain, or let none hold.
+
+    Args:
+        policy: None takes back the one that holds.
+        key: an idempotency key.
+        asked: digest of what was asked for.
+        pending: how many approvals were pending; None when nobody counted.
+    """
+
+    caller: Caller
+    policy: Policy | None
+    suffix: str
+    key: str | None = None
+    asked: str = ""
+    pending: int | None = None
+
+    @property
+    def tenant(self) -> str:
+        return self.caller.tenant
+
+    @property
+    def id(self) -> str:
+        return f"policy:{self.key or self.suffix}"
+
+    def reads(self) -> tuple[Key, ...]:
+        mine: tuple[Key, ...] = ((ActivePolicy, self.tenant, POLICY),)
+        if self.policy is not None:
+            mine += ((PolicyVersion, self.tenant, self.policy.version),)
+        if self.key is not None:
+            mine += ((CommandRow, self.tenant, self.id),)
+        return (*mine, *about_caller(self.caller))
+
+
+class Shadow(Struct, frozen=True):
+    """Ask a version of a domain beside the one that governs, or ask none any more. It decides nothing.
+
+    Args:
+        slug, entity_type: of the domain that governs.
+        domain: the version to ask; None ends it.
+        key: an idempotency key.
+        asked: digest of what was asked for.
+    """
+
+    caller: Caller
+    slug: str
+    entity_type: str
+    domain: Domain | None
+    suffix: str
+    key: str | None = None
+    asked: str = ""
+
+    @property
+    def tenant(self) -> str:
+        return self.caller.tenant
+
+    @property
+    def id(self) -> str:
+        return f"shadow:{self.key or self.suffix}"
+
+    def reads(self) -> tuple[Key, ...]:
+        mine: tuple[Key, ...] = ((ActiveDomain, self.tenant, self.entity_type),)
+        if self.domain is not None:
+            mine += ((DomainVersion, self.tenant, self.domain.version),)
         if self.key is not None:
             mine += ((CommandRow, self.tenant, self.id),)
         return (*mine, *about_caller(self.caller))
@@ -301,4 +389,27 @@ class Note(Struct, frozen=True, gc=False):
         return ((NoteRow, self.tenant, self.id), *about_caller(self.caller))
 
 
-Command = Propose | Ingest | Review | Settle | Expire | Activate | Establish | Revoke | Note
+class Erase(Struct, frozen=True, gc=False):
+    """Values of the vault are gone from now on.
+
+    Args:
+        commitments: theirs.
+        more: there are more of what was asked for.
+    """
+
+    caller: Caller
+    commitments: tuple[str, ...]
+    suffix: str
+    more: bool = False
+
+    @property
+    def tenant(self) -> str:
+        return self.caller.tenant
+
+    def reads(self) -> tuple[Key, ...]:
+        return (*((Sealed, self.tenant, id) for id in self.commitments), *about_caller(self.caller))
+
+
+Command = (
+    Propose | Ingest | Review | Settle | Expire | Activate | ActivatePolicy | Shadow | Establish | Revoke | Note | Erase
+)

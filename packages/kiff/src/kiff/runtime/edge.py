@@ -13,6 +13,7 @@ from msgspec.json import encode
 
 from kiff.canonical import admit, digest, fragment
 from kiff.domain import Domain
+from kiff.domain.policy import Policy
 from kiff.errors import InvalidInput
 from kiff.protocol.actor import Caller
 from kiff.protocol.authority import Credential
@@ -20,10 +21,26 @@ from kiff.protocol.event import Event
 from kiff.protocol.ids import require_id, split_ref
 from kiff.protocol.instant import parse_rfc3339
 from kiff.protocol.proposal import Mode, draw_up
-from kiff.runtime.commands import Activate, Authority, Establish, Ingest, Propose, Review, Revoke, Settle, propose
+from kiff.protocol.sealed import Sealed, Sealing, written
+from kiff.runtime.commands import (
+    Activate,
+    ActivatePolicy,
+    Authority,
+    Erase,
+    Establish,
+    Ingest,
+    Propose,
+    Review,
+    Revoke,
+    Settle,
+    Shadow,
+    propose,
+)
 from kiff.runtime.executors import read_events
+from kiff.runtime.governed import Governed
 from kiff.runtime.in_use import InUse
 from kiff.runtime.ports import Ids
+from kiff.runtime.vault import Vault, refuse_commitments
 
 RESERVED = frozenset({"roles", "approved", "state"})
 """Parameter names that would claim authority; refused, with everything that begins with `kiff_`."""
@@ -34,12 +51,14 @@ class Edge:
     """Draws up commands. Every one of them raises InvalidInput, which names the field, and then nothing happened.
 
     Args:
-        governs: (tenant, entity type) -> the domain that governs it, for the digests.
+        governs: the domains that govern, for the digests, and for what is sealed.
+        vault: seals it; one for this process, when not given.
     """
 
-    def __init__(self, ids: Ids, governs: Mapping[tuple[str, str], str]) -> None:
+    def __init__(self, ids: Ids, governs: Governed, vault: Vault | None = None) -> None:
         self._ids = ids
         self._governs = governs
+        self._vault = vault or Vault()
 
     def propose(
         self,
@@ -72,15 +91,22 @@ class Edge:
         if not isinstance(settles, bool):
             raise InvalidInput("`settles` must be true or false", field="settles")
         _refuse_authority(given.value)
+        refuse_commitments(given.value)
+        require_id(action, "action")
+        domain = self._governs.domain(caller.tenant, entity_type)
+        slug, ref = "" if domain is None else domain.name, f"{entity_type}:{entity_id}"
+        call = Sealing(caller.tenant, slug, ref, action, caller.principal.id)
+        sealed = self._seal(call, domain, given.value)
         proposal = draw_up(
             caller,
             id=f"prop_{suffix}" if id is None else require_id(id, "id"),
             mode=mode,
-            domain=self._governs.get((caller.tenant, entity_type), ""),
-            entity=f"{entity_type}:{entity_id}",
-            action=require_id(action, "action"),
+            domain=slug,
+            entity=ref,
+            action=action,
             parameters=given.value,
-            parameters_json=given.data,
+            parameters_json=admit(written(given.value, sealed), field="parameters").data if sealed else given.data,
+            sealed=sealed,
             about=about,
             settles=settles,
         )
@@ -89,6 +115,13 @@ class Edge:
         if trace is not None:
             require_id(trace, "trace")
         return propose(caller, proposal, suffix, approval_id, asks=asks, trace=trace)
+
+    def _seal(self, call: Sealing, domain: Domain | None, parameters: dict[str, Any]) -> tuple[Sealed, ...]:
+        if domain is None:
+            names = self._governs.unplaced(call.tenant, parameters)
+        else:
+            names = domain.sensitive.among(call.action, parameters)
+        return self._vault.seal(call, parameters, names) if names else ()
 
     def ingest(
         self,
@@ -145,13 +178,38 @@ class Edge:
         return Review(caller, approval_id, verdict, _text(reason, "reason"), self._ids.draw(), key, use_by, told)
 
     def activate(
-        self, caller: Caller, domain: Domain, seen: InUse, *, key: str | None = None, asked: str | None = None
+        self,
+        caller: Caller,
+        domain: Domain,
+        seen: InUse,
+        *,
+        key: str | None = None,
+        asked: str | None = None,
+        pending: int | None = None,
     ) -> Activate:
         """See `Runtime.activate`."""
         if key is not None:
             require_id(key, "key")
         compared = digest((asked or f"activate {domain.version} {domain.digest}").encode())
-        return Activate(caller, domain, self._ids.draw(), seen, key, compared)
+        return Activate(caller, domain, self._ids.draw(), seen, key, compared, pending)
+
+    def activate_policy(
+        self, caller: Caller, policy: Policy | None, *, key: str | None = None, pending: int | None = None
+    ) -> ActivatePolicy:
+        """See `Runtime.activate_policy`."""
+        if key is not None:
+            require_id(key, "key")
+        asked = "deactivate" if policy is None else f"activate {policy.version} {policy.digest}"
+        return ActivatePolicy(caller, policy, self._ids.draw(), key, digest(f"policy {asked}".encode()), pending)
+
+    def shadow(
+        self, caller: Caller, domain: Domain | None, slug: str, entity_type: str, *, key: str | None = None
+    ) -> Shadow:
+        """See `Runtime.shadow`."""
+        if key is not None:
+            require_id(key, "key")
+        asked = f"off {slug}" if domain is None else f"{domain.version} {domain.digest}"
+        return Shadow(caller, slug, entity_type, domain, self._ids.draw(), key, digest(f"shadow {asked}".encode()))
 
     def establish(self, caller: Caller, row: Authority, *, key: str | None = None) -> Establish:
         """See `Runtime.establish`."""
@@ -165,6 +223,10 @@ class Edge:
     def revoke(self, caller: Caller, credential_id: str) -> Revoke:
         """See `Runtime.revoke`."""
         return Revoke(caller, require_id(credential_id, "key_id"), self._ids.draw())
+
+    def erase(self, caller: Caller, commitments: tuple[str, ...], *, more: bool = False) -> Erase:
+        """See `Runtime.erase`."""
+        return Erase(caller, commitments, self._ids.draw(), more)
 
     def settle(
         self,

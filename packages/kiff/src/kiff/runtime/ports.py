@@ -11,7 +11,7 @@ from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.receipt import Receipt
 from kiff.protocol.state import EntityState
-from kiff.runtime.rows import ActiveDomain, CheckpointRow, DomainVersion, LogHead, RecordRow, Row, TileRow
+from kiff.runtime.rows import ActiveDomain, CheckpointRow, DomainVersion, LogHead, RecordRow, Row, TileRow, TimerRow
 
 T = TypeVar("T", bound=Struct)
 
@@ -117,7 +117,7 @@ class Store(Protocol):
 
     def domain_versions(self) -> list[DomainVersion]: ...
 
-    def due(self, now: int, *, limit: int = 256) -> list[Clearance | ApprovalRequest]:
+    def due(self, now: int, *, limit: int = 256) -> list[Clearance | ApprovalRequest | TimerRow]:
         """What a sweep should look at: rows whose `due_at` has come."""
 
     def open_clearances(self, limit: int = 10_000) -> list[Clearance]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Any
 
@@ -10,6 +10,7 @@ from msgspec import Struct, json
 
 from kiff.canonical import MAX_DEPTH
 from kiff.domain import Domain
+from kiff.domain.policy import Policy
 from kiff.errors import NotFound
 from kiff.ledger.receipts import flat
 from kiff.ledger.tiles import WIDTH, TileHashes
@@ -17,13 +18,25 @@ from kiff.ledger.tree import consistency_proof, inclusion_proof
 from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.ids import require_id, split_ref
+from kiff.protocol.instant import parse_rfc3339
+from kiff.protocol.sealed import Sealed, commitments
 from kiff.protocol.state import EntityState
 from kiff.runtime.in_use import InUse, look
 from kiff.runtime.ports import Store
-from kiff.runtime.rows import ActiveDomain, CheckpointRow, DomainVersion, RecordRow
+from kiff.runtime.rows import (
+    POLICY,
+    ActiveDomain,
+    ActivePolicy,
+    Blob,
+    CheckpointRow,
+    DomainVersion,
+    PolicyVersion,
+    RecordRow,
+)
 from kiff.runtime.step.fold import transition
 
 PAGE = 1000
+MOST_PENDING = 10_000
 AROUND = 3
 """How many objects and arrays a bundle has around a record."""
 
@@ -32,6 +45,7 @@ class Rebuilt(Struct, frozen=True):
     """An entity as it is kept, beside the same events folded again.
 
     Args:
+        match: state, version and attributes are the same.
         events: how many events were folded, refused ones included.
     """
 
@@ -46,12 +60,13 @@ class Reading:
     """What can be asked of a runtime's store.
 
     Args:
-        domains: compiled versions by digest; versions met for the first time are added.
+        domains, policies: compiled versions by digest; versions met for the first time are added.
     """
 
-    def __init__(self, store: Store, domains: dict[str, Domain]) -> None:
+    def __init__(self, store: Store, domains: dict[str, Domain], policies: dict[str, Policy] | None = None) -> None:
         self._store = store
         self._domains = domains
+        self._policies: dict[str, Policy] = {} if policies is None else policies
 
     def state(self, entity: str, *, tenant: str = "default") -> EntityState | None:
         """Where an entity is now; None when nothing has happened to it."""
@@ -80,15 +95,83 @@ class Reading:
         states = () if active is None else self._version(tenant, active.version).states
         return look(self._store, tenant, domain.entity_type, frozenset(states) - set(domain.states))
 
-    def activations(self, domain: str, *, tenant: str = "default") -> list[dict[str, Any]]:
-        """The records that made a version of this domain govern, oldest first."""
+    def activations(self, domain: str, *, tenant: str = "default", shadows: bool = False) -> list[dict[str, Any]]:
+        """The records that made a version of this domain govern, oldest first.
+
+        Args:
+            shadows: also those that let one be asked beside it, or none any more.
+        """
+        kinds = ("domain_activated", "domain_shadowed") if shadows else ("domain_activated",)
+        return [each for each in self._of_kinds(tenant, *kinds) if each["data"]["domain"] == domain]
+
+    def _of_kinds(self, tenant: str, *kinds: str) -> list[dict[str, Any]]:
+        """The records about the tenant of these kinds, oldest first."""
         found: list[dict[str, Any]] = []
         after = -1
         while rows := self._store.records(tenant, entity="", after=after, limit=PAGE):
-            told = [json.decode(row.body) for row in rows if b'"domain_activated"' in row.body]
-            found += [each for each in told if each["kind"] == "domain_activated" and each["data"]["domain"] == domain]
+            told = [json.decode(row.body) for row in rows if any(kind.encode() in row.body for kind in kinds)]
+            found += [each for each in told if each["kind"] in kinds]
             after = rows[-1].seq
         return found
+
+    def pending(self, *, tenant: str = "default", domain: str | None = None) -> int:
+        """How many approvals wait for an answer now, of one domain or of all; 10,000 stands for that many and more."""
+        waiting = self._store.approvals(tenant, status="pending", limit=MOST_PENDING)
+        return sum(domain in (None, each.domain) for each in waiting)
+
+    def policy(self, tenant: str = "default") -> Policy | None:
+        """The policy that holds for every domain now."""
+        active = self._store.row(ActivePolicy, tenant, POLICY)
+        return None if active is None or not active.version else self._policy(tenant, active.version)
+
+    def policies(self, tenant: str = "default") -> list[PolicyVersion]:
+        """The published policy versions, in the order of their names."""
+        return list(self._policy_rows(tenant))
+
+    def policy_version(self, version: str, *, tenant: str = "default") -> Policy:
+        """A published policy version.
+
+        Raises:
+            NotFound: it is not.
+        """
+        return self._policy(tenant, version)
+
+    def policy_activations(self, *, tenant: str = "default") -> list[dict[str, Any]]:
+        """The records that changed the policy, oldest first."""
+        return self._of_kinds(tenant, "policy_activated", "policy_deactivated")
+
+    def _policy_rows(self, tenant: str) -> Iterator[PolicyVersion]:
+        after = ""
+        while page := self._store.rows(PolicyVersion, tenant, after=after, limit=PAGE):
+            yield from page
+            after = page[-1].version
+
+    def _policy(self, tenant: str, version: str) -> Policy:
+        row = self._store.row(PolicyVersion, tenant, version)
+        if row is None:
+            raise NotFound(f"the policy version `{version}` is not in the store", version=version)
+        if row.digest not in self._policies:
+            self._policies[row.digest] = Policy.from_content(row.content)
+        return self._policies[row.digest]
+
+    def sealed(self, entity: str, *, tenant: str = "default", limit: int = PAGE) -> list[Sealed]:
+        """What the vault still holds of an entity's calls, the oldest first: the values its records commit to."""
+        found: dict[str, Sealed] = {}
+        for row in self._rows(tenant, ":".join(split_ref(entity))):
+            for id in self._commitments(row) if b'"decision_recorded"' in row.body else ():
+                kept = None if id in found else self._store.row(Sealed, tenant, id)
+                if kept is not None and kept.value is not None:
+                    found[id] = kept
+            if len(found) >= limit:
+                break
+        return list(found.values())[:limit]
+
+    def _commitments(self, row: RecordRow) -> Iterable[str]:
+        data = json.decode(row.body)["data"]
+        if "proposal" not in data and "proposal_beside" in data:
+            blob = self._store.row(Blob, row.tenant, data["proposal_beside"]["digest"])
+            data["proposal"] = {} if blob is None else json.decode(blob.data)
+        return commitments(data.get("proposal", {}).get("parameters", {})).values()
 
     def approvals(self, *, tenant: str = "default", status: str | None = None) -> list[ApprovalRequest]:
         return self._store.approvals(tenant, status=status)
@@ -141,7 +224,7 @@ class Reading:
         kept = self.state(ref, tenant=tenant)
         state, events = self._folded(tenant, ref)
         now = EntityState(tenant, ref, "", None, 0) if kept is None else kept
-        match = (now.state, now.version) == (state.state, state.version)
+        match = (now.state, now.version, now.data) == (state.state, state.version, state.data)
         return Rebuilt(ref, now.state, state.state, match, events)
 
     def state_at(self, entity: str, seq: int, *, tenant: str = "default") -> EntityState | None:
@@ -162,8 +245,17 @@ class Reading:
         record = json.decode(row.body)
         if record["kind"] != "event_ingested":
             return state, events
-        domain = self._version(row.tenant, record["versions"]["domain"])
-        return transition(domain, state, record["data"]["event"]["type"]) or state, events + 1
+        domain, event = self._version(row.tenant, record["versions"]["domain"]), record["data"]["event"]
+        payload = self._payload(row.tenant, event) if event["type"] in domain.payloads else {}
+        at = parse_rfc3339(record["at"], field="at")
+        return transition(domain, state, event["type"], payload, at).entity, events + 1
+
+    def _payload(self, tenant: str, event: dict[str, Any]) -> dict[str, Any]:
+        """What an event's record says it held, in place or beside the log."""
+        if "payload" in event:
+            return dict(event["payload"])
+        blob = self._store.row(Blob, tenant, event["payload_beside"]["digest"])
+        return {} if blob is None else json.decode(blob.data, type=dict[str, Any])
 
     def _version(self, tenant: str, version: str) -> Domain:
         row = self._store.row(DomainVersion, tenant, version)

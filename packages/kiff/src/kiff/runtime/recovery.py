@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Literal
 
 from kiff.errors import KiffError
+from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.clearance import Clearance
 from kiff.runtime.commands import Expire, Settle
 from kiff.runtime.executors import Slots
 from kiff.runtime.ports import Clock, Ids, Store
+from kiff.runtime.rows import TimerRow
 
 IDLE_SECONDS = 1.0
 BUSY_SECONDS = 0.1
@@ -83,5 +86,12 @@ class Sweeper:
 
     def _due(self) -> None:
         for row in self._store.due(self._clock.now()):
-            kind = "clearance" if isinstance(row, Clearance) else "approval"
-            self._submit(Expire(row.tenant, kind, row.id, self._ids.draw()))  # type: ignore[arg-type]
+            self._submit(Expire(row.tenant, KINDS[type(row)], row.id, self._ids.draw()))
+
+
+KINDS: dict[type, Literal["approval", "clearance", "timer"]] = {
+    ApprovalRequest: "approval",
+    Clearance: "clearance",
+    TimerRow: "timer",
+}
+"""What a row with a deadline is called by the `Expire` of it."""

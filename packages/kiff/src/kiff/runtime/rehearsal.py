@@ -5,14 +5,17 @@ Nothing is written, reserved or opened, so it needs neither the writer's lock no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from kiff.domain import Domain
+from kiff.domain.policy import Policy
 from kiff.runtime.clock import Ulids
 from kiff.runtime.commands import Command
 from kiff.runtime.edge import Edge
+from kiff.runtime.governed import Governed
 from kiff.runtime.ports import Store
-from kiff.runtime.rounds import active_domains, rounds, with_moves
+from kiff.runtime.rounds import active_domains, active_policies, rounds, with_moves
+from kiff.runtime.vault import Vault
 from kiff.runtime.world import Change, Context, World
 
 
@@ -23,7 +26,8 @@ class Rehearsal:
         store: a snapshot, or one that a lane writes.
         executors: the names that a runtime over it would have.
         edge: draws up commands; one for the store's active domains, when not given.
-        domains: compiled versions by digest; those that are active, when not given.
+        domains, policies: compiled versions by digest; those that are active, when not given.
+        vault: as in `Runtime`; with another one than the runtime's, no approval fits a call with sensitive values.
     """
 
     def __init__(
@@ -33,11 +37,15 @@ class Rehearsal:
         *,
         edge: Edge | None = None,
         domains: dict[str, Domain] | None = None,
+        policies: dict[str, Policy] | None = None,
+        vault: bytes | Callable[[], bytes] | None = None,
     ) -> None:
         self._store = store
         self._domains = active_domains(store) if domains is None else domains
-        self._context = Context("rehearsal", frozenset(executors), self._domains)
-        self.edge = edge or Edge(Ulids(), {(row.tenant, row.entity_type): row.domain for row in store.active_domains()})
+        known = active_policies(store) if policies is None else policies
+        self._context = Context("rehearsal", frozenset(executors), self._domains, known)
+        governs = self._domains if domains is None or edge is not None else active_domains(store)
+        self.edge = edge or Edge(Ulids(), Governed.by(store, governs), Vault(vault))
 
     def take(self, command: Command) -> Change:
         """What the command would change now. The change is dropped; its ids mean nothing.

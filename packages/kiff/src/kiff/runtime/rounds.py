@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from kiff.domain import Domain
+from kiff.domain.policy import Policy
 from kiff.errors import KiffError
 from kiff.runtime.commands import Command
 from kiff.runtime.in_use import Moves, moved
 from kiff.runtime.ports import Key, Slice, Store
-from kiff.runtime.rows import DomainVersion
+from kiff.runtime.rows import POLICY, ActivePolicy, DomainVersion, PolicyVersion
 from kiff.runtime.step import step
 from kiff.runtime.world import Change, NotLoaded, World
 
 ROUNDS = 3
-"""How often a step may ask for more keys, and how often a batch is stepped again after a conflict."""
+"""How often a batch is stepped again after a conflict."""
+LOADS = 6
+"""How often a step may ask for more keys: one row may name the next, and a shadow asks after everything else."""
 
 
 Load = Callable[[Iterable[str], Iterable[Key]], Slice]
@@ -44,7 +47,7 @@ def rounds(read: Load, domains: dict[str, Domain], world: World, command: Comman
     Raises:
         StoreError: the store cannot serve. Anything else is a defect that this command runs into.
     """
-    for _ in range(ROUNDS + 1):
+    for _ in range(LOADS + 1):
         try:
             return step(world, command)
         except NotLoaded as missing:
@@ -53,16 +56,32 @@ def rounds(read: Load, domains: dict[str, Domain], world: World, command: Comman
 
 
 def load(read: Load, domains: dict[str, Domain], world: World, keys: Iterable[Key]) -> None:
-    """Takes more of the store into the world; domain versions among it are compiled."""
+    """Takes more of the store into the world; versions of domains and policies among it are compiled."""
     loaded = read((), keys)
+    policies = world.context.policies
     for row in loaded.rows.values():
         if isinstance(row, DomainVersion) and row.digest not in domains:
             domains[row.digest] = Domain.from_content(row.content)
+        elif isinstance(row, PolicyVersion) and row.digest not in policies:
+            policies[row.digest] = Policy.from_content(row.content)
     world.add(loaded)
 
 
 def active_domains(store: Store) -> dict[str, Domain]:
-    """The active versions, ready before the first command. Older ones are compiled when a record names them."""
-    active = {row.digest for row in store.active_domains()}
+    """The versions that are asked, ready before the first command. Others are compiled when a record names them."""
+    rows = store.active_domains()
+    active = {row.digest for row in rows} | {row.shadow_digest for row in rows}
     published = {row.digest: row.content for row in store.domain_versions() if row.digest in active}
     return {digest: Domain.from_content(content) for digest, content in published.items()}
+
+
+def active_policies(store: Store) -> dict[str, Policy]:
+    """The policy versions that hold, ready before the first command."""
+    found: dict[str, Policy] = {}
+    for head in store.heads():
+        active = store.row(ActivePolicy, head.tenant, POLICY)
+        if active is not None and active.version and active.digest not in found:
+            row = store.row(PolicyVersion, head.tenant, active.version)
+            if row is not None:
+                found[row.digest] = Policy.from_content(row.content)
+    return found

@@ -7,6 +7,8 @@ from msgspec import Struct
 from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.clearance import Clearance
+from kiff.protocol.limit import Usage
+from kiff.protocol.sealed import Sealed
 from kiff.protocol.state import EntityState
 
 
@@ -47,13 +49,48 @@ class CommandRow(Struct, frozen=True, gc=False):
 
 
 class ActiveDomain(Struct, frozen=True, gc=False):
-    """Which domain version governs an entity type now."""
+    """Which domain version governs an entity type now.
+
+    Args:
+        shadow_version, shadow_digest: a version that is asked as well, and whose answer is only recorded.
+    """
 
     tenant: str
     entity_type: str
     domain: str
     version: str
     digest: str
+    shadow_version: str | None = None
+    shadow_digest: str | None = None
+
+
+POLICY = "policy"
+"""The id of a tenant's one ActivePolicy."""
+
+
+class ActivePolicy(Struct, frozen=True, gc=False):
+    """Which policy version holds for every domain of a tenant now.
+
+    Args:
+        id: always POLICY.
+        policy, version, digest: empty once it was taken back: then none holds.
+    """
+
+    tenant: str
+    id: str
+    policy: str
+    version: str
+    digest: str
+
+
+class PolicyVersion(Struct, frozen=True, gc=False):
+    """One published policy version; its name never means anything else again."""
+
+    tenant: str
+    version: str
+    policy: str
+    digest: str
+    content: bytes
 
 
 class DomainVersion(Struct, frozen=True, gc=False):
@@ -80,6 +117,25 @@ class Runway(Struct, frozen=True, gc=False):
     holder: str | None
     fencing: int
     in_doubt: str = ""
+
+
+class TimerRow(Struct, frozen=True, gc=False):
+    """An event that comes by itself while an entity stays in a state (a domain's `timeouts`).
+
+    Args:
+        id: `<entity>/<number>`, one for each timeout of the state it is in.
+        state: the state it must still be in.
+        since: the entity's version when it came into that state.
+        due_at: instant (ms); None once it fired or the entity moved on.
+    """
+
+    tenant: str
+    id: str
+    entity: str
+    event: str
+    state: str
+    since: int
+    due_at: int | None = None
 
 
 class LastApproval(Struct, frozen=True, gc=False):
@@ -154,6 +210,11 @@ Row = (
     | Member
     | Credential
     | NoteRow
+    | ActivePolicy
+    | PolicyVersion
+    | Usage
+    | TimerRow
+    | Sealed
 )
 """A row the gate may read: loaded by key, replaced whole."""
 
@@ -171,5 +232,10 @@ KEYS: dict[type, str] = {
     Member: "id",
     Credential: "id",
     NoteRow: "id",
+    ActivePolicy: "id",
+    PolicyVersion: "version",
+    Usage: "id",
+    TimerRow: "id",
+    Sealed: "id",
 }
 """Which field, beside the tenant, a row is found by."""

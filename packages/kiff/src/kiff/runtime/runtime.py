@@ -9,17 +9,32 @@ from types import TracebackType
 from typing import Any, Literal
 
 from kiff.domain import Domain
-from kiff.errors import Closed, KiffError
+from kiff.domain.policy import Policy
+from kiff.errors import Closed, InvalidInput, KiffError
 from kiff.ledger.keys import Signer
 from kiff.protocol.actor import Caller
 from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.authority import AUTHOR
 from kiff.protocol.ids import require_id
-from kiff.runtime.answers import Activated, Decided, Established, Executed, Ingested, Noted, Reviewed, Settled
+from kiff.protocol.sealed import is_name
+from kiff.runtime.answers import (
+    Activated,
+    Decided,
+    Erased,
+    Established,
+    Executed,
+    Ingested,
+    Noted,
+    PolicyActivated,
+    Reviewed,
+    Settled,
+    Shadowed,
+)
 from kiff.runtime.clock import SystemClock, Ulids
 from kiff.runtime.commands import SYSTEM, Authority, Command, Note
 from kiff.runtime.edge import Edge
 from kiff.runtime.executors import Running, Slots
+from kiff.runtime.governed import Governed
 from kiff.runtime.in_use import InUse
 from kiff.runtime.lane import Item, Lane
 from kiff.runtime.pending import Pending
@@ -27,10 +42,14 @@ from kiff.runtime.ports import Clock, Executor, Ids, Store
 from kiff.runtime.reading import PAGE, Reading, Rebuilt
 from kiff.runtime.recovery import Sweeper, orphaned
 from kiff.runtime.rehearsal import Rehearsal
-from kiff.runtime.rounds import active_domains
-from kiff.runtime.rows import LogHead
+from kiff.runtime.rounds import active_domains, active_policies
+from kiff.runtime.rows import ActiveDomain, LogHead
 from kiff.runtime.seal import Sealer, sign_each, sign_together
+from kiff.runtime.vault import Vault
 from kiff.runtime.world import Context
+
+AT_ONCE = 1_000
+"""How many values one request erases."""
 
 
 class Runtime:
@@ -55,10 +74,14 @@ class Runtime:
         max_waiting: how many commands of one tenant may wait.
         on_commit: called in the lane with the heads that a commit moved; it must return at once.
         probe: called with the name of each point a crash could fall on; for tests.
+        vault: the secret that `sensitive` parameters are sealed with, 32 bytes or more, or what brings it when it
+            is first needed. Without one it is drawn for this process: a held call with sensitive values then fits
+            no approval after a restart, and a retry of it is refused as another call.
 
     Raises:
         StoreError: the store cannot serve.
         InvalidDomain, Conflict: a domain cannot be activated.
+        InvalidInput: the vault's secret is too short.
     """
 
     def __init__(
@@ -78,6 +101,7 @@ class Runtime:
         ids: Ids | None = None,
         on_commit: Callable[[list[LogHead]], None] | None = None,
         probe: Callable[[str], None] | None = None,
+        vault: bytes | Callable[[], bytes] | None = None,
     ) -> None:
         domains = tuple(domains)
         registry: dict[str, Executor] = {}
@@ -89,13 +113,11 @@ class Runtime:
         self._store = store
         self._closed = False
         self._domains = active_domains(store)
-        self._governs = {(row.tenant, row.entity_type): row.domain for row in store.active_domains()}
-        self._types: dict[str, set[str]] = {}
-        for owner, entity_type in self._governs:
-            self._types.setdefault(owner, set()).add(entity_type)
-        self._edge = Edge(self._ids, self._governs)
+        self._policies = active_policies(store)
+        self._governs = Governed.by(store, self._domains)
+        self._edge = Edge(self._ids, self._governs, Vault(vault))
         signers = signer if callable(signer) else _always(signer)
-        context = Context(f"run_{self._ids.draw()}", frozenset(registry), self._domains)
+        context = Context(f"run_{self._ids.draw()}", frozenset(registry), self._domains, self._policies)
         self._slots = Slots(registry, slots, self._report, clock, self._ids, probe, share=tenant_slots or slots)
         signing = sign_each if receipts == "each" else sign_together
         sealer = Sealer(store, signers, issuer, self._ids, signing)
@@ -111,8 +133,8 @@ class Runtime:
             probe=probe,
         )
         self._sweeper = Sweeper(store, self._slots, self._report, clock, self._ids)
-        self.read = Reading(store, self._domains)
-        self._rehearsal = Rehearsal(store, registry, edge=self._edge, domains=self._domains)
+        self.read = Reading(store, self._domains, self._policies)
+        self._rehearsal = Rehearsal(store, registry, edge=self._edge, domains=self._domains, policies=self._policies)
         self._start(context, domains, tenant)
 
     def __enter__(self) -> Runtime:
@@ -155,6 +177,10 @@ class Runtime:
         Raises:
             InvalidInput: something is not well formed; nothing was recorded.
             Overloaded, Closed, StoreError: KIFF cannot decide; nothing was recorded.
+            KeyUnusable: a value is to be sealed, and the vault's key cannot be trusted; nothing was recorded.
+
+        Raises (in the answer):
+            DomainChanged: another version governs by now, and seals other parameters; nothing was recorded, ask again.
         """
         command = self._edge.propose(
             "decide",
@@ -293,6 +319,7 @@ class Runtime:
         Raises (in the answer):
             Forbidden: the caller proposed it, is not a person, or lacks a reviewer's permission.
             ApprovalDecided: somebody was first, or it expired.
+            AlreadyReviewed: it takes several people, and this one was counted.
             NotFound: there is no such approval.
         """
         return self._review(caller, approval_id, "grant", reason, key, expires_at=expires_at, terms=terms)
@@ -336,6 +363,25 @@ class Runtime:
         """
         return self._submit(Note(caller, require_id(id, "id"), body, times))
 
+    def erase(self, caller: Caller, what: str) -> Pending[Erased]:
+        """Takes `sensitive` values out of the vault for good. The log keeps their commitments, and still verifies.
+
+        Args:
+            what: a commitment, `sha256:<hex>`, or an entity, `type:id`: at most 1,000 values of its calls, `more`
+                says whether there are others.
+
+        Raises:
+            InvalidInput: it is neither.
+
+        Raises (in the answer):
+            Forbidden: the caller lacks the role `tenant_owner`. NotFound: there is no such commitment.
+        """
+        if is_name(what):
+            return self._submit(self._edge.erase(caller, (what,)))
+        found = self.read.sealed(what, tenant=caller.tenant, limit=AT_ONCE + 1)
+        ids = tuple(row.id for row in found[:AT_ONCE])
+        return self._submit(self._edge.erase(caller, ids, more=len(found) > AT_ONCE))
+
     def settle(
         self,
         caller: Caller,
@@ -368,6 +414,9 @@ class Runtime:
     ) -> Pending[Activated]:
         """Publishes a domain version and makes it govern its entity type.
 
+        Pending approvals stay. Each is decided again under the version that governs when it is used, and its grant
+        satisfies only the demands that it was asked for. A shadow of the version before ends.
+
         Args:
             seen: what `read.in_use` said; looked for here when not given, which takes as long as there are entities.
             key: an idempotency key.
@@ -384,7 +433,8 @@ class Runtime:
         """
         if seen is None:
             seen = self.read.in_use(domain, tenant=caller.tenant)
-        command = self._edge.activate(caller, domain, seen, key=key, asked=asked)
+        waiting = self.read.pending(tenant=caller.tenant, domain=domain.name)
+        command = self._edge.activate(caller, domain, seen, key=key, asked=asked, pending=waiting)
         self._domains.setdefault(domain.digest, domain)
         pending: Pending[Activated] = Pending()
 
@@ -395,12 +445,62 @@ class Runtime:
                 return
             answer: Activated = done.result()
             if answer.version == domain.version:  # a request that was answered before may have led to another one
-                self._governs[(caller.tenant, domain.entity_type)] = domain.name
-                self._types.setdefault(caller.tenant, set()).add(domain.entity_type)
+                self._governs.put(caller.tenant, domain)
             pending.set_result(answer)
 
         self._submit(command).add_done_callback(tell)
         return pending
+
+    def activate_policy(
+        self, caller: Caller, policy: Policy | None, *, key: str | None = None
+    ) -> Pending[PolicyActivated]:
+        """Publishes a policy version and lets it hold for every domain of the tenant; None lets none hold.
+
+        What becomes of pending approvals is as with `activate`.
+
+        Args:
+            key: an idempotency key.
+
+        Raises (in the answer):
+            Forbidden: the caller lacks the role `tenant_owner`.
+            Conflict: the version name belongs to other content.
+        """
+        waiting = self.read.pending(tenant=caller.tenant)
+        command = self._edge.activate_policy(caller, policy, key=key, pending=waiting)
+        if policy is not None:
+            self._policies.setdefault(policy.digest, policy)
+        return self._submit(command)
+
+    def shadow(
+        self, caller: Caller, domain: Domain | None, *, of: str = "", key: str | None = None
+    ) -> Pending[Shadowed]:
+        """Asks a domain version beside the one that governs, from now on: its answers are recorded, and decide nothing.
+
+        Args:
+            domain: published, not activated. None ends it.
+            of: the slug of the domain whose shadow ends.
+            key: an idempotency key.
+
+        Raises:
+            InvalidInput: neither a version nor a slug.
+
+        Raises (in the answer):
+            Forbidden: the caller lacks the role `tenant_owner`.
+            NotFound: no version of the domain governs.
+            InvalidDomain: it is a draft still. Conflict: it governs already, or its name belongs to other content.
+        """
+        if domain is None and not of:
+            raise InvalidInput("name the domain whose shadow ends", field="of")
+        slug, entity_type = (of, self._shadowed_type(caller.tenant, of)) if domain is None else _named(domain)
+        if domain is not None:
+            self._domains.setdefault(domain.digest, domain)
+        return self._submit(self._edge.shadow(caller, domain, slug, entity_type, key=key))
+
+    def _shadowed_type(self, tenant: str, slug: str) -> str:
+        """The entity type that a domain governs: the one with a shadow, if it governs several."""
+        rows = [row for row in self._store.rows(ActiveDomain, tenant) if row.domain == slug]
+        rows.sort(key=lambda row: row.shadow_version is None)
+        return rows[0].entity_type if rows else ""
 
     def checkpoint(self, tenant: str = "default") -> Pending[bytes]:
         """A signed note over the tenant's log as it stands: keep it outside, and a cut-off log will show.
@@ -430,11 +530,12 @@ class Runtime:
 
     def governs(self, tenant: str, entity_type: str) -> str | None:
         """The slug of the domain that governs an entity type."""
-        return self._governs.get((tenant, entity_type))
+        domain = self._governs.domain(tenant, entity_type)
+        return None if domain is None else domain.name
 
     def entity_types(self, tenant: str) -> Collection[str]:
         """The entity types that a domain of the tenant governs, in lower case."""
-        return self._types.get(tenant, ())
+        return self._governs.types(tenant)
 
     @property
     def failure(self) -> KiffError | None:
@@ -506,6 +607,10 @@ class Runtime:
         """Queues what belongs to work already accepted; if the lane has stopped, the next start finds it open."""
         with suppress(KiffError):  # nothing is lost: the clearance is durable and open, recovery makes it unknown
             self._lane.queue.put(command.tenant, Item(command.tenant, command, None), bounded=False)
+
+
+def _named(domain: Domain) -> tuple[str, str]:
+    return domain.name, domain.entity_type
 
 
 def _always(signer: Signer) -> Callable[[str], Signer]:

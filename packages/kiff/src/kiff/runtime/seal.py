@@ -131,6 +131,7 @@ class Sealer:
                     trace_id=record.trace_id,
                     issued_at=record.at,
                     domain_version=record.domain_version,
+                    policy_version=record.policy_version,
                 )
                 receipts.append(Receipt(record.tenant, record.receipt.id, record.seq, core))
             bodies.append(record_bytes(record, core))

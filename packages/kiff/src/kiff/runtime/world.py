@@ -12,11 +12,12 @@ from msgspec import Struct
 
 from kiff.canonical import digest, fragment
 from kiff.domain import Domain
+from kiff.domain.policy import Policy
 from kiff.protocol.actor import Principal
 from kiff.protocol.receipt import ReceiptDraft
 from kiff.protocol.record import Record
 from kiff.runtime.ports import Key, Slice
-from kiff.runtime.rows import KEYS, Blob, DomainVersion, LogHead, Row
+from kiff.runtime.rows import KEYS, POLICY, ActivePolicy, Blob, DomainVersion, LogHead, PolicyVersion, Row
 
 T = TypeVar("T")
 
@@ -39,11 +40,13 @@ class Context(Struct, frozen=True):
         owner: this replica.
         executors: the names the operator registered.
         domains: compiled versions by digest.
+        policies: compiled policy versions by digest; versions met for the first time are added.
     """
 
     owner: str
     executors: frozenset[str]
     domains: Mapping[str, Domain]
+    policies: dict[str, Policy] = {}
 
 
 class OpenLog:
@@ -156,6 +159,29 @@ class Change:
             raise NotLoaded((DomainVersion, self.tenant, version))
         return found
 
+    def active_policy(self) -> ActivePolicy | None:
+        """Which policy version holds for every domain of the tenant now.
+
+        Raises:
+            NotLoaded: the slice does not say.
+        """
+        active = self.get(ActivePolicy, POLICY)
+        return None if active is None or not active.version else active
+
+    def policy(self) -> Policy | None:
+        """The policy that holds for every domain of the tenant now.
+
+        Raises:
+            NotLoaded: the slice does not say, or it has not been compiled in this process yet.
+        """
+        active = self.active_policy()
+        if active is None:
+            return None
+        found = self.world.context.policies.get(active.digest)
+        if found is None:
+            raise NotLoaded((PolicyVersion, self.tenant, active.version))
+        return found
+
     def record(
         self,
         kind: str,
@@ -167,11 +193,16 @@ class Change:
         version: str | None,
         data: dict[str, Any],
         receipt: ReceiptDraft | None = None,
+        policy: str | None = None,
     ) -> None:
-        """Appends one record, with the receipt it binds."""
+        """Appends one record, with the receipt it binds.
+
+        Args:
+            version, policy: the domain version and the policy version that had a say.
+        """
         seq = self._seq + len(self.records)
         self.records.append(
-            Record(self.tenant, seq, self.at, kind, actor, entity, trace, cause, version, data, receipt)
+            Record(self.tenant, seq, self.at, kind, actor, entity, trace, cause, version, data, receipt, policy)
         )
 
     def value(self, name: str, data: bytes) -> dict[str, Any]:

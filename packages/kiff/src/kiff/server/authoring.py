@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -45,13 +46,18 @@ class Issue(Struct):
 
 
 class Published(Struct):
-    """The version that governs now; `changed` is false when it did already."""
+    """The version that governs now; `changed` is false when it did already.
+
+    `pending_approvals`: how many of the domain were pending. They stay: each is decided again under the version that
+    governs when it is used, and a grant satisfies only what it was asked for.
+    """
 
     slug: str
     version: str
     digest: str
     entity: str
     changed: bool
+    pending_approvals: int
 
 
 class Examined(Struct, frozen=True):
@@ -120,7 +126,7 @@ async def examined(call: Call, text: bytes, slug: str = "") -> Examined:
     """
     async with call.tower.compiling[call.tenant]:
         domain, issues = await asyncio.to_thread(check, text)
-    told = [_issue(each) for each in issues]
+    told = told_issues(issues)
     if slug and domain is not None and domain.name != slug:
         message = f"the document is of `{domain.name}`, and was sent as one of `{slug}`"
         told.insert(0, Issue("domain", message, 0, "other_domain", f"write `domain: {slug}`", "activation"))
@@ -163,10 +169,17 @@ async def publish(call: Call, domain: Domain, text: bytes | None = None, *, aske
     runtime, key = call.tower.runtime, call.id_of_write(None)
     seen = await asyncio.to_thread(runtime.read.in_use, domain, tenant=call.tenant)
     told: Activated = await call.write(lambda caller: runtime.activate(caller, domain, seen=seen, key=key, asked=asked))
-    id = _as_written(domain.digest)
-    if text is not None and note(call.tower.store, call.tenant, id) is None:
-        await call.write(lambda caller: runtime.note(caller, id, text))
-    return Published(told.domain, told.version, told.digest, domain.entity, told.changed)
+    if text is not None:
+        await keep_text(call, domain.digest, text)
+    pending = told.pending_approvals
+    return Published(told.domain, told.version, told.digest, domain.entity, told.changed, pending)
+
+
+async def keep_text(call: Call, digest: str, text: bytes) -> None:
+    """Keeps what an author wrote, once, for whoever reads the version."""
+    id = _as_written(digest)
+    if note(call.tower.store, call.tenant, id) is None:
+        await call.write(lambda caller: call.tower.runtime.note(caller, id, text))
 
 
 def written(call: Call, digest: str, content: bytes) -> str:
@@ -188,6 +201,11 @@ def no_mapping(mapping: dict[str, Any] | None) -> None:
     if mapping is not None:
         message = "moving entities out of dropped states is not in this version; move them by events first"
         raise HttpError("mapping_not_supported", message, field="mapping")
+
+
+def told_issues(found: Iterable[Found]) -> list[Issue]:
+    """Issues as the wire has them."""
+    return [_issue(each) for each in found]
 
 
 def _issue(found: Found) -> Issue:

@@ -14,7 +14,6 @@ from kiff.gate.reasons import MESSAGES
 
 KYA = "agents and their fingerprints"
 MANDATES = "mandates and spend windows"
-POLICIES = "conditions and policy bundles"
 
 
 class Code(Struct, frozen=True):
@@ -73,6 +72,14 @@ CODES: dict[str, Code] = {
         "no agent of that id is registered",
         later=KYA,
     ),
+    "already_reviewed": Code(
+        "A yes to an approval that needs several, by somebody who may have been counted: under another name, with "
+        "another key, or with a key that the one who was counted minted, or the other way round; with separation of "
+        "duties on, also with a key whose minter minted that one's too. The body says whose yes was counted.",
+        "Have somebody else answer: logged in, or with a key that nobody else minted.",
+        "one person is counted once",
+        {"approval_id": "appr_01", "reviewed_by": "ops-human"},
+    ),
     "ambiguous_entity": Code(
         "A path names an entity without its type, and entities of two types have that id.",
         "Write the type with it: `order:ord_002`.",
@@ -129,10 +136,10 @@ CODES: dict[str, Code] = {
         "the login waits for a person",
     ),
     "budget_exceeded": Code(
-        "The amount does not fit what is left of a budget. Nothing was recorded as spent.",
-        "Wait for the next window, propose less, or have the budget raised.",
-        "a budget would be exceeded",
-        later=MANDATES,
+        "The amount does not fit what is left of a budget: what was spent, and what is held for pending calls."
+        " Amounts of money are in minor units. Nothing of this call was counted.",
+        "Wait for `Retry-After`, propose less, or have the budget raised.",
+        detail={"limit": "spend_cap.daily", "cap": 500000, "used": 490000, "amount": 20000, "minor_units_of": "USD"},
     ),
     "category_not_allowed": Code(
         "The agent's mandate lists categories, and this one is not among them.",
@@ -145,11 +152,15 @@ CODES: dict[str, Code] = {
         "Send the request again, with the same id, after `Retry-After`.",
         "the server is shutting down",
     ),
+    "concurrency_exceeded": Code(
+        "As many operations as a limit allows are in flight. A retry with the same id is decided anew.",
+        "Send the request again when one of them has ended.",
+        detail={"limit": "in_flight", "cap": 5, "used": 5, "amount": 1},
+    ),
     "condition_not_met": Code(
-        "An action's condition is false for these facts, or could not be told.",
-        "Read the action's conditions; propose when they hold.",
-        "a condition of the action does not hold",
-        later=POLICIES,
+        "What an action's `when` asks is not true for these facts.",
+        "Read the condition; propose when it holds, or the action that `otherwise` names.",
+        detail={"condition": "parameters.amount <= 50", "otherwise": "REFUND_ORDER"},
     ),
     "conflict": Code(
         "The request collides with something that is there: a version name, an entity type or a key that is taken.",
@@ -162,6 +173,13 @@ CODES: dict[str, Code] = {
         "Propose in a currency of the mandate, or have it changed by its principal.",
         "the mandate does not cover the currency",
         later=MANDATES,
+    ),
+    "domain_changed": Code(
+        "Another version of the domain became active while the request was served, and it seals other parameters of "
+        "this call. Nothing was recorded.",
+        "Send the request again, with the same id.",
+        "the domain changed while the request was served",
+        {"proposal_id": "prop_01", "version": "refund-ops-v3"},
     ),
     "entity_busy": Code(
         "Another operation on this entity is cleared and has not ended. Two actors on one state is how it gets "
@@ -245,6 +263,12 @@ CODES: dict[str, Code] = {
         "A parameter is unknown to the contract, or its value does not fit.",
         "Read the action's parameters under `allowed-actions`, and correct the one that `parameter` names.",
         detail={"parameter": "amount", "expected": "at most 50", "outcome": "invalid"},
+    ),
+    "invalid_policy": Code(
+        "A policy document that cannot be used. `issues` lists every problem at once, with path and line.",
+        "Mend what is listed; `kiff policies check` says the same without a server.",
+        "the policy cannot be used",
+        {"issues": [{"path": "rules[0].then", "message": "expected one of deny, require_approval", "line": 4}]},
     ),
     "invalid_transition": Code(
         "The domain has no transition for this event from where the entity is, or does not declare the event. The "
@@ -340,8 +364,7 @@ CODES: dict[str, Code] = {
     "policy_error": Code(
         "A rule could not be evaluated for these facts; what cannot be told is withheld.",
         "An author mends the rule; `kiff test` shows the case.",
-        "a rule could not be evaluated",
-        later=POLICIES,
+        detail={"rule": "risky_customer", "message": "`entity.customer_risk` is missing"},
     ),
     "proposer_is_reviewer": Code(
         "Whoever proposed the call, or stands behind the one who did, tries to answer its approval.",
@@ -349,9 +372,9 @@ CODES: dict[str, Code] = {
         detail={"approval_id": "appr_01"},
     ),
     "rate_limited": Code(
-        "The key, or the tenant, asks more often than it may. Nothing was decided and nothing recorded.",
+        "The key, or the tenant, asks more often than it may: then nothing was decided and nothing recorded. Or a"
+        " rate of the domain is used up: then the answer is a decision with its receipt, and names the `limit`.",
         "Wait for `Retry-After`, and send the request again with the same id.",
-        "too many requests",
     ),
     "request_timeout": Code(
         "The head or the body of the request was too long in coming. Nothing was decided.",
@@ -368,6 +391,11 @@ CODES: dict[str, Code] = {
         "The database was written by a newer KIFF.",
         "An operator starts that version, or a newer one.",
         "the database is newer than this server",
+    ),
+    "sensitive_erased": Code(
+        "A held call was granted and is to run, and a sensitive value of it was erased from the vault meanwhile.",
+        "Make the call again, with the value, if it is still wanted; it opens a new approval.",
+        detail={"parameters": ["reason"]},
     ),
     "signature_invalid": Code(
         "A webhook's signature is missing, wrong, or too old. It does not say which.",

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from msgspec import Struct
 from starlette.requests import Request
 
-from kiff.errors import AuthorityChanged, Forbidden, InvalidInput
+from kiff.errors import AuthorityChanged, DomainChanged, Forbidden, InvalidInput
 from kiff.protocol.actor import Caller
 from kiff.protocol.authority import AUTHOR, Credential
 from kiff.protocol.ids import require_id
@@ -174,10 +174,10 @@ class Call:
         return await self.tower.waiting.answer(pending)
 
     async def write(self, submit: Callable[[Caller], Pending[T]], acting: str | None = None) -> T:
-        """Submits a command for the caller; once more when the caller is known differently by then."""
+        """Submits a command for the caller; once more when the caller, or the domain, is known differently by then."""
         try:
             return await self.answer(submit(self.caller(acting)))
-        except AuthorityChanged:
+        except (AuthorityChanged, DomainChanged):
             self.authenticate_again()
             return await self.answer(submit(self.caller(acting, fresh=True)))
 

@@ -28,6 +28,7 @@ from kiff.server.rates import Rates
 from kiff.server.secrets import draw, is_tenant
 from kiff.server.settings import ServerSettings
 from kiff.server.stream import Streams
+from kiff.server.turns import Turns
 from kiff.server.waiting import Waiting
 from kiff.stores.keyfile import KeyFolder
 from kiff.stores.sqlite import SqliteStore
@@ -40,6 +41,8 @@ _FOUNDING = "kiff:founding"
 """The idempotency key of making a tenant."""
 USED_SECONDS = 60.0
 """How exact `last_used_at` is."""
+SIMULATING, SIMULATING_PATIENCE_SECONDS = 2, 10.0
+"""How many tenants may decide history again at once, and how long another one waits for that."""
 Watcher = Callable[[list[LogHead]], None]
 
 
@@ -83,6 +86,7 @@ class Tower:
                 max_waiting=limits.tenant_waiting,
                 clock=clock,
                 on_commit=self._committed,
+                vault=self.keys.vault(self.store),
                 **options,
             )
         except BaseException:
@@ -101,6 +105,7 @@ class Tower:
         self.code_rates = Rates(limits.code_rate, limits.code_burst, "key")
         self.compiling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One document of a tenant at a time is compiled: that takes long, and the interpreter with it."""
+        self.simulating = Turns(SIMULATING, SIMULATING_PATIENCE_SECONDS)
         self._used: dict[str, float] = {}
         self._waiting: Waiting | None = None
 

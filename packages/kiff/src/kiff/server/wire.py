@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, json
 
+from kiff.gate import quorum
 from kiff.gate.reasons import MESSAGES
 from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.clearance import Clearance
@@ -122,11 +124,13 @@ def executed(told: Executed) -> ExecuteAnswer:
 def refused(told: Decided) -> tuple[int, dict[str, Any]]:
     """Status and body of a refusal by the gate, in the error shape (PROTOCOL "Execute")."""
     primary = told.reasons[0]
+    # Whoever holds a call back, clients know what to do by this one code; `reasons` names the rules.
+    code = "approval_required" if told.outcome == "approval_required" else primary.code
     body: dict[str, Any] = dict(primary.detail)
     body |= {
-        "error": MESSAGES[primary.code],
+        "error": MESSAGES.get(code, told.message),
         "action": told.action,
-        "code": primary.code,
+        "code": code,
         "message": told.message,
         "outcome": told.outcome,
         "reasons": [each.code for each in told.reasons],
@@ -134,19 +138,60 @@ def refused(told: Decided) -> tuple[int, dict[str, Any]]:
         "entity": told.entity,
         "proposal_id": told.proposal_id,
         "trace_id": told.trace_id,
-        "docs": f"{DOCS}#{primary.code}",
+        "docs": f"{DOCS}#{code}" if code in MESSAGES else DOCS,  # the id of a rule is its author's
     }
     if told.receipt_id:
         body["receipt_id"] = told.receipt_id
     for name in ("approval_id", "expires_at", "next_step"):
         if (value := getattr(told, name)) is not None:
             body[name] = value
-    status = status_of(primary.code)
+    status = status_of(code)
     return (status if status != 500 else 422), body
 
 
+def retry_after(told: Decided) -> dict[str, str]:
+    """The header for a call over a limit: when it fits again, as far as that is known."""
+    if told.outcome != "limit_exceeded":
+        return {}
+    waits = [each.detail.get("retry_after_ms", 1000) for each in told.reasons if each.outcome == "limit_exceeded"]
+    return {"retry-after": str(max(1, -(-max(waits) // 1000)))}
+
+
+class Demand(Struct):
+    """What one rule asks of an approval: `quorum` different people, with one of the `roles` when there are any."""
+
+    rule: str
+    digest: str
+    quorum: int
+    roles: list[str]
+
+
+class Needed(Struct):
+    """What one demand still lacks: the yes of `more` people, with one of the `roles` when there are any."""
+
+    rule: str
+    more: int
+    roles: list[str]
+
+
+def needed(still: Sequence[quorum.Needed]) -> list[Needed]:
+    return [Needed(each.rule, each.more, list(each.roles)) for each in still]
+
+
+class Yes(Struct, omit_defaults=True):
+    """Whose yes, and when; `use_by` when it was given for a while only."""
+
+    by: str
+    at: str
+    use_by: str | UnsetType = UNSET
+
+
 class Approval(Struct, omit_defaults=True):
-    """An approval as people and programs see it (the seed's `approval` object)."""
+    """An approval as people and programs see it (the seed's `approval` object).
+
+    `demands` says what it was asked for, `still_needed` what is left of that while it is pending. `quorum` is how many
+    people it takes at least.
+    """
 
     id: str
     status: str
@@ -164,6 +209,13 @@ class Approval(Struct, omit_defaults=True):
     on_grant: str
     action_digest: str
     entity_version: int
+    quorum: int
+    demands: list[Demand]
+    votes: list[Yes]
+    still_needed: list[Needed]
+    human_only: bool
+    evidence: str
+    binds_version: bool
     reasoning_summary: str | UnsetType = UNSET
     reviewed_by: str | UnsetType = UNSET
     reviewed_at: str | UnsetType = UNSET
@@ -185,9 +237,18 @@ class Approvals(Struct, omit_defaults=True):
     next: str | UnsetType = UNSET
 
 
-def approval(row: ApprovalRequest) -> Approval:
+def approval(row: ApprovalRequest, now: int, opened: Mapping[str, Any] | None = None) -> Approval:
+    """As it stands now: a yes that was given for a while, and has lapsed, is not among the votes.
+
+    Args:
+        opened: the values of sealed parameters that the reader may see; the others are commitments.
+    """
     proposal = json.decode(row.proposal)
     said = proposal.get("reasoning_summary")
+    demands, votes, still = quorum.demands_of(row), quorum.votes_of(row), list[Needed]()
+    if row.status == "pending":
+        votes = quorum.lasting(votes, now)
+        still = needed(quorum.missing(demands, votes))
     return Approval(
         id=row.id,
         status=row.status,
@@ -196,7 +257,7 @@ def approval(row: ApprovalRequest) -> Approval:
         entity=row.entity,
         proposal_id=row.proposal_id,
         requested_by=row.proposer,
-        parameters=proposal["parameters"],
+        parameters=proposal["parameters"] | (opened or {}),
         reviewers=row.reviewers.split(","),
         opened_at=rfc3339(row.opened_at),
         expires_at=rfc3339(row.expires_at),
@@ -205,6 +266,13 @@ def approval(row: ApprovalRequest) -> Approval:
         on_grant=row.on_grant,
         action_digest=row.action_digest,
         entity_version=row.entity_version,
+        quorum=quorum.asked_for(demands),
+        demands=[Demand(each.rule, each.digest, each.quorum, list(each.roles)) for each in demands],
+        votes=[Yes(vote.by, rfc3339(vote.at), _time(vote.use_by)) for vote in votes],
+        still_needed=still,
+        human_only=row.human_only,
+        evidence=row.evidence,
+        binds_version=row.binds_version,
         reasoning_summary=said if isinstance(said, str) else UNSET,
         reviewed_by=row.reviewed_by or UNSET,
         reviewed_at=_time(row.reviewed_at),
@@ -254,8 +322,8 @@ def operation(row: Clearance) -> Operation:
     )
 
 
-class State(Struct):
-    """Where an entity is."""
+class State(Struct, omit_defaults=True):
+    """Where an entity is, and its attributes, when its domain declares any."""
 
     entity: str
     entity_type: str
@@ -263,11 +331,13 @@ class State(Struct):
     state: str | None
     version: int
     domain: str
+    attributes: dict[str, Any] = {}
 
 
 def state(row: EntityState) -> State:
     entity_type, entity_id = row.entity.split(":", 1)
-    return State(row.entity, entity_type, entity_id, row.state, row.version, row.domain)
+    attributes = json.decode(row.data)
+    return State(row.entity, entity_type, entity_id, row.state, row.version, row.domain, attributes)
 
 
 def _time(at: int | None) -> str | UnsetType:

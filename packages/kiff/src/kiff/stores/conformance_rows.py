@@ -11,12 +11,15 @@ from typing import Any
 from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.clearance import Clearance
+from kiff.protocol.limit import Usage
 from kiff.protocol.receipt import Receipt
+from kiff.protocol.sealed import Sealed
 from kiff.protocol.state import EntityState
 from kiff.runtime.ports import Append, Key, Store
 from kiff.runtime.rows import (
     KEYS,
     ActiveDomain,
+    ActivePolicy,
     Blob,
     CheckpointRow,
     CommandRow,
@@ -24,10 +27,12 @@ from kiff.runtime.rows import (
     LastApproval,
     LogHead,
     NoteRow,
+    PolicyVersion,
     RecordRow,
     Row,
     Runway,
     TileRow,
+    TimerRow,
 )
 
 ACME, ZEBRA = "acme", "zebra"
@@ -102,13 +107,18 @@ def clearance(id: str, *, tenant: str = ACME, **fields: Any) -> Clearance:
         "deadline": 1_000,
         "due_at": 1_000,
     }
-    return Clearance(tenant=tenant, id=id, **(values | fields))
+    values |= fields
+    return Clearance(tenant=tenant, id=id, **({"runway": values["entity"]} | values))
+
+
+def timer(id: str, *, tenant: str = ACME, due_at: int | None = 1_000) -> TimerRow:
+    return TimerRow(tenant, id, id.rpartition("/")[0], "ORDER_EXPIRED", "CREATED", 1, due_at)
 
 
 def rows(tenant: str) -> list[Row]:
     """One of each kind, the same ids for every tenant."""
     return [
-        EntityState(tenant, ORDER, "refunds", "PAID", 2),
+        EntityState(tenant, ORDER, "refunds", "PAID", 2, b'{"total":49.5}', 1),
         approval("appr_9", tenant=tenant, proposer_person="eve", proposal=b'{"a":1}'),
         clearance("clr_9", tenant=tenant, approval_id="appr_9", disputed=True),
         CommandRow(tenant, "propose:1", "sha256:1", "running", b"", "clr_9"),
@@ -121,6 +131,11 @@ def rows(tenant: str) -> list[Row]:
         Member(tenant, "ops-agent", "agent", "eve", None, "ops_agent,reader", True),
         Credential(tenant, "key_9", "key", b"\x09" * 32, "ci", "ops-agent", "", None, "eve", 1, 9, None),
         NoteRow(tenant, "draft:refunds", b"domain: refunds", 1, 2, 3),
+        ActivePolicy(tenant, "policy", "house-rules", "house-rules-v1", "sha256:2"),
+        PolicyVersion(tenant, "house-rules-v1", "house-rules", "sha256:2", b"{}"),
+        Usage(tenant, "refunds:refunds_per_agent:ops-agent", "rate", b'{"tat":1}'),
+        timer("order:ord_9/0", tenant=tenant),
+        Sealed(tenant, "sha256:8", ORDER, "reason", b"\x00\xff", b'"late"'),
     ]
 
 

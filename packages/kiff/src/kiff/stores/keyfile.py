@@ -1,12 +1,15 @@
-"""The signing key's file: PKCS8 PEM, readable by its owner alone, with its public key set beside it.
+"""The files of keys, readable by their owner alone: a signing key (PKCS8 PEM) with its public key set beside it, and
+the secret of the vault.
 
-A key that others can read, or could have put there, signs nothing: every doubt is a KeyUnusable with its fix.
+A key that others can read, or could have put there, is of no use: every doubt is a KeyUnusable with its fix.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
@@ -22,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from kiff.errors import InvalidInput, KeyUnusable
 from kiff.ledger.keys import Ed25519Signer, jwks, parse_jwks
+from kiff.protocol.sealed import SALT_BYTES, Sealed
+from kiff.runtime.ports import Store
 
 _MAX_BYTES = 16_384
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -69,6 +74,10 @@ class KeyFolder:
         """The JSON of every public key that signed here."""
         return self._public.read_bytes() if self._public.exists() else msgspec.json.encode(jwks(()))
 
+    def vault(self, store: Store) -> Callable[[], bytes]:
+        """What brings the secret of the store's vault: one for all tenants, each of whom has a key made of it."""
+        return vault_secret(self._folder / "vault.key", store)
+
     def _path(self, tenant: str) -> Path:
         return self._folder / f"{tenant}.pem"
 
@@ -90,6 +99,43 @@ def load_or_create(path: Path) -> Ed25519Signer:
     return signer
 
 
+def vault_secret(path: Path, store: Store) -> Callable[[], bytes]:
+    """What brings the secret of a store's vault, for `Runtime`. The file is made when it is first needed.
+
+    Raises (when it is called):
+        KeyUnusable: the file cannot be trusted or made, or it is gone while the vault holds what was sealed with it.
+    """
+
+    def secret() -> bytes:
+        if not path.exists() and any(store.count(Sealed, tenant) for tenant in store.tenants()):
+            raise _unusable(path, "is not there, and values are sealed with it", "restore it from its backup")
+        try:
+            _create_secret(path)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise _unusable(path, f"cannot be created ({error.strerror})", "check its folder") from error
+        return load_secret(path)
+
+    return secret
+
+
+def load_secret(path: Path) -> bytes:
+    """The secret in an existing file of the vault.
+
+    Raises:
+        KeyUnusable: as in `load`; or it holds something else.
+    """
+    text = _read(path)
+    try:
+        secret = bytes.fromhex(text.decode("ascii"))
+    except ValueError:  # `from None`: the error would show what is in the file
+        secret = b""
+    if len(secret) < SALT_BYTES:
+        raise _unusable(path, f"holds no {SALT_BYTES} bytes in hexadecimal", "restore it from its backup")
+    return secret
+
+
 def load(path: Path) -> Ed25519Signer:
     """The signer of an existing key file.
 
@@ -97,6 +143,18 @@ def load(path: Path) -> Ed25519Signer:
         KeyUnusable: missing, not a regular file, a symbolic link, owned by another user, open to others, or
             not an Ed25519 key.
     """
+    pem = _read(path)
+    try:
+        private = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _unusable(path, "holds no unencrypted PEM private key", "restore it from its backup") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise _unusable(path, "holds a key of another type", "give an Ed25519 key")
+    return Ed25519Signer(private)
+
+
+def _read(path: Path) -> bytes:
+    """What is in a file that only its owner reads."""
     try:
         handle = os.open(path, _OPEN)
     except FileNotFoundError as error:
@@ -107,16 +165,9 @@ def load(path: Path) -> Ed25519Signer:
         raise _unusable(path, f"cannot be opened ({error.strerror})", "check its path and owner") from error
     try:
         _check_owner_and_mode(path, os.fstat(handle))
-        pem = os.read(handle, _MAX_BYTES)
+        return os.read(handle, _MAX_BYTES)
     finally:
         os.close(handle)
-    try:
-        private = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _unusable(path, "holds no unencrypted PEM private key", "restore it from its backup") from error
-    if not isinstance(private, Ed25519PrivateKey):
-        raise _unusable(path, "holds a key of another type", "give an Ed25519 key")
-    return Ed25519Signer(private)
 
 
 def public_path(path: Path) -> Path:
@@ -139,6 +190,17 @@ def _check_owner_and_mode(path: Path, found: os.stat_result) -> None:
 def _create(path: Path) -> None:
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     _write(path, pem, 0o600)
+
+
+def _create_secret(path: Path) -> None:
+    """A file that is there is whole: it gets its name when it is on disk."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    _write(fresh, secrets.token_bytes(SALT_BYTES).hex().encode() + b"\n", 0o600)
+    try:
+        os.link(fresh, path)
+    finally:
+        fresh.unlink()
+    _sync_folder(path.parent)
 
 
 def _publish(beside: Path, signer: Ed25519Signer) -> None:

@@ -23,9 +23,11 @@ from kiff.runtime.rows import (
     DomainVersion,
     LogHead,
     NoteRow,
+    PolicyVersion,
     RecordRow,
     Row,
     TileRow,
+    TimerRow,
 )
 
 T = TypeVar("T", bound=Struct)
@@ -81,7 +83,7 @@ class MemoryStore:
             self._heads[new.tenant] = new
         for row in batch.rows:
             key = (type(row), row.tenant, getattr(row, KEYS[type(row)]))
-            if not (isinstance(row, Blob | DomainVersion) and key in self._rows):
+            if not (isinstance(row, Blob | DomainVersion | PolicyVersion) and key in self._rows):
                 self._rows[key] = row
         for record in batch.records:
             self._records.setdefault(record.tenant, []).append(record)
@@ -167,8 +169,12 @@ class MemoryStore:
     def domain_versions(self) -> list[DomainVersion]:
         return self._of(DomainVersion)
 
-    def due(self, now: int, *, limit: int = 256) -> list[Clearance | ApprovalRequest]:
-        rows: list[Clearance | ApprovalRequest] = [*self._of(Clearance), *self._of(ApprovalRequest)]
+    def due(self, now: int, *, limit: int = 256) -> list[Clearance | ApprovalRequest | TimerRow]:
+        rows: list[Clearance | ApprovalRequest | TimerRow] = [
+            *self._of(Clearance),
+            *self._of(ApprovalRequest),
+            *self._of(TimerRow),
+        ]
         timed = [(row.due_at, row) for row in rows if row.due_at is not None and row.due_at <= now]
         return [row for _, row in sorted(timed, key=lambda pair: pair[0])][:limit]
 

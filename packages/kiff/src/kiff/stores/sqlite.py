@@ -33,13 +33,16 @@ from kiff.errors import (
 from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.clearance import Clearance
+from kiff.protocol.limit import Usage
 from kiff.protocol.receipt import Receipt
+from kiff.protocol.sealed import Sealed
 from kiff.protocol.state import EntityState
 from kiff.runtime.clock import SystemClock
 from kiff.runtime.ports import Append, Clock, Key, Slice
 from kiff.runtime.rows import (
     KEYS,
     ActiveDomain,
+    ActivePolicy,
     Blob,
     CheckpointRow,
     CommandRow,
@@ -47,10 +50,12 @@ from kiff.runtime.rows import (
     LastApproval,
     LogHead,
     NoteRow,
+    PolicyVersion,
     RecordRow,
     Row,
     Runway,
     TileRow,
+    TimerRow,
 )
 from kiff.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
 
@@ -75,12 +80,17 @@ TABLES: dict[type[Struct], str] = {
     Member: "members",
     Credential: "credentials",
     NoteRow: "notes",
+    ActivePolicy: "active_policies",
+    PolicyVersion: "policy_versions",
+    Usage: "usages",
+    TimerRow: "timers",
+    Sealed: "sealed",
 }
 """A struct's fields are its table's columns, in order."""
 
 _BOOLEANS: dict[type, frozenset[int]] = {
     row: frozenset(at for at, field in enumerate(fields(row)) if field.type is bool)
-    for row in (Clearance, Member, Tenant)
+    for row in (ApprovalRequest, Clearance, Member, Tenant)
 }
 """SQLite keeps them as 0 and 1."""
 _COLUMNS = {row: tuple(field.name for field in fields(row)) for row in TABLES}
@@ -105,6 +115,7 @@ def _upsert(row: type[Struct], key: str) -> str:
 _PUT = {row: _upsert(row, key) for row, key in KEYS.items()} | {
     Blob: f"{_INSERT[Blob]} ON CONFLICT DO NOTHING",
     DomainVersion: _INSERT[DomainVersion],
+    PolicyVersion: _INSERT[PolicyVersion],
 }
 ROWS_AT_ONCE = 32
 """How many rows one statement writes at most: each number of them is a statement of its own, and is kept prepared."""
@@ -118,7 +129,7 @@ def _several(sql: str, count: int) -> str:
 
 
 _VALUES = re.compile(r"\(\?(?:, \?)*\)")
-_WRITTEN_ONCE = (Blob, DomainVersion)
+_WRITTEN_ONCE = (Blob, DomainVersion, PolicyVersion)
 _PUT_TILE = f"{_INSERT[TileRow]} ON CONFLICT (tenant, level, number) DO UPDATE SET hashes = excluded.hashes"
 _PUT_CHECKPOINT = f"{_INSERT[CheckpointRow]} ON CONFLICT DO NOTHING"
 _MOVE_HEAD = (
@@ -135,6 +146,8 @@ COPY_BACK_BYTES = 4 << 20
 ROW_BYTES = 1_024
 """About what a row costs the write-ahead log, its pages and indexes included."""
 BUSY_MS = 5_000
+FORGET_SECONDS = 1.0
+"""How soon it is tried again to empty the write-ahead log of what was erased, while somebody reads an older state."""
 RECENT_ROWS = 16_384
 """How many rows are kept at hand that were read or written; the only writer's cannot be stale."""
 
@@ -166,6 +179,7 @@ class SqliteStore:
         self._backlog = threading.Event()
         self._closed = False
         self._finish_checkpoint = False
+        self._forgetting = False
         self._recent: dict[Key, Row] = {}
         self._older: dict[Key, Row] = {}
         self._heads: dict[str, LogHead] = {}
@@ -237,6 +251,7 @@ class SqliteStore:
             try:
                 self._move_heads(batch)
                 self._write(batch)
+                self._forget(batch)
                 writer.execute("COMMIT")
             except BaseException:
                 for kept in (self._heads, self._recent, self._older):
@@ -244,9 +259,16 @@ class SqliteStore:
                 _roll_back(writer)
                 raise
         self._remember(batch)
-        if self._written >= COPY_BACK_BYTES:
+        if self._written >= COPY_BACK_BYTES or self._forgetting:
             self._written = 0
             self._backlog.set()
+
+    def _forget(self, batch: Append) -> None:
+        """Lets go of what is about to change: who saw the database's row must not find an older one at hand after."""
+        for row in batch.rows:
+            key = (type(row), row.tenant, getattr(row, KEYS[type(row)]))
+            self._recent.pop(key, None)
+            self._older.pop(key, None)
 
     def _remember(self, batch: Append) -> None:
         """Keeps what was just written: most of it is read again soon, and nobody else can have changed it."""
@@ -256,6 +278,8 @@ class SqliteStore:
         for row in batch.rows:
             if type(row) not in _WRITTEN_ONCE:
                 self._recent[(type(row), row.tenant, getattr(row, KEYS[type(row)]))] = row
+            if type(row) is Sealed and row.value is None:
+                self._forgetting = True
         self._heads.update((new.tenant, new) for _, new in batch.heads)
         self._written += sum(len(record.body) for record in batch.records) + ROW_BYTES * len(batch.rows)
         self._written += sum(len(row.data) for row in batch.rows if isinstance(row, Blob))
@@ -363,10 +387,11 @@ class SqliteStore:
     def domain_versions(self) -> list[DomainVersion]:
         return self._all(DomainVersion, f"{_SELECT[DomainVersion]} ORDER BY tenant, version")
 
-    def due(self, now: int, *, limit: int = 256) -> list[Clearance | ApprovalRequest]:
+    def due(self, now: int, *, limit: int = 256) -> list[Clearance | ApprovalRequest | TimerRow]:
         clause = "WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?"
         clearances = self._all(Clearance, f"{_SELECT[Clearance]} {clause}", now, limit)
-        return [*clearances, *self._all(ApprovalRequest, f"{_SELECT[ApprovalRequest]} {clause}", now, limit)]
+        approvals = self._all(ApprovalRequest, f"{_SELECT[ApprovalRequest]} {clause}", now, limit)
+        return [*clearances, *approvals, *self._all(TimerRow, f"{_SELECT[TimerRow]} {clause}", now, limit)]
 
     def open_clearances(self, limit: int = 10_000) -> list[Clearance]:
         sql = f"{_SELECT[Clearance]} WHERE status = 'open' {_IN_DOUBT} ORDER BY tenant, cleared_at LIMIT ?"
@@ -450,6 +475,7 @@ class SqliteStore:
             writer.execute("PRAGMA synchronous = FULL")
             writer.execute("PRAGMA fullfsync = ON")  # where a plain fsync does not reach the medium
             writer.execute("PRAGMA wal_autocheckpoint = 0")
+            writer.execute("PRAGMA secure_delete = ON").fetchall()  # what is erased is overwritten
             writer.execute("PRAGMA cache_size = -65536")
             for number in range(version, len(MIGRATIONS)):
                 head = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number + 1};"
@@ -460,13 +486,17 @@ class SqliteStore:
     def _copy_back(self) -> None:
         """Copies the write-ahead log into the database beside the writer, so that no commit pays for it."""
         while True:
-            self._backlog.wait()
+            self._backlog.wait(FORGET_SECONDS if self._forgetting else None)
             self._backlog.clear()
             if self._closed:
                 return
             try:
                 with _translated(self.path), self._reader() as connection:
                     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                    if self._forgetting:
+                        self._forgetting = False  # first: what is erased meanwhile asks for it again
+                        if not _emptied(connection):
+                            self._forgetting = True
             except KiffError:
                 continue  # the writer meets the same trouble, and tells
             # The writer copies the few pages that came meanwhile; then the log starts over instead of growing.
@@ -493,6 +523,18 @@ def _row(kind: type[T], columns: tuple[Any, ...]) -> T:
     if booleans is not None:
         return kind(*(bool(v) if at in booleans else v for at, v in enumerate(columns)))
     return kind(*columns)
+
+
+def _emptied(connection: sqlite3.Connection) -> bool:
+    """Empties the write-ahead log, which holds earlier states of the rows, unless somebody still reads one."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return not busy
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -241,4 +241,74 @@ MIGRATIONS: tuple[str, ...] = (
 
     CREATE INDEX records_of_none ON records (tenant, seq) WHERE entity IS NULL;
     """,
+    """
+    ALTER TABLE entities ADD COLUMN data BLOB NOT NULL DEFAULT x'7B7D';
+    ALTER TABLE entities ADD COLUMN timers INTEGER NOT NULL DEFAULT 0;
+
+    ALTER TABLE approvals ADD COLUMN demands BLOB NOT NULL DEFAULT x'5B5D';
+    ALTER TABLE approvals ADD COLUMN votes BLOB NOT NULL DEFAULT x'5B5D';
+    ALTER TABLE approvals ADD COLUMN human_only INTEGER NOT NULL DEFAULT 1 CHECK (human_only IN (0, 1));
+    ALTER TABLE approvals ADD COLUMN evidence TEXT NOT NULL DEFAULT 'key';
+    ALTER TABLE approvals ADD COLUMN binds_version INTEGER NOT NULL DEFAULT 0 CHECK (binds_version IN (0, 1));
+    ALTER TABLE approvals ADD COLUMN holds BLOB NOT NULL DEFAULT x'5B5D';
+
+    ALTER TABLE clearances ADD COLUMN runway TEXT NOT NULL DEFAULT '';
+    ALTER TABLE clearances ADD COLUMN holds BLOB NOT NULL DEFAULT x'5B5D';
+    ALTER TABLE clearances ADD COLUMN payloads BLOB NOT NULL DEFAULT x'7B7D';
+    UPDATE clearances SET runway = entity WHERE holds_runway = 1;
+    DROP INDEX clearances_one_in_flight;
+    CREATE UNIQUE INDEX clearances_one_in_flight ON clearances (tenant, runway)
+        WHERE status = 'open' AND holds_runway = 1;
+
+    ALTER TABLE active_domains ADD COLUMN shadow_version TEXT;
+    ALTER TABLE active_domains ADD COLUMN shadow_digest TEXT;
+
+    CREATE TABLE active_policies (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL CHECK (id = 'policy'),
+        policy TEXT NOT NULL,
+        version TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE policy_versions (
+        tenant TEXT NOT NULL,
+        version TEXT NOT NULL,
+        policy TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        content BLOB NOT NULL,
+        PRIMARY KEY (tenant, version)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE usages (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('rate', 'budget', 'concurrency')),
+        state BLOB NOT NULL,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE timers (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        entity TEXT NOT NULL,
+        event TEXT NOT NULL,
+        state TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        due_at INTEGER,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+    CREATE INDEX timers_due ON timers (due_at) WHERE due_at IS NOT NULL;
+
+    CREATE TABLE sealed (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        entity TEXT NOT NULL,
+        name TEXT NOT NULL,
+        salt BLOB NOT NULL,
+        value BLOB,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+    """,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kiff.cli.approvals.facts import COLUMNS, facts, row
+from kiff.cli.approvals.facts import COLUMNS, facts, for_people, row
 from kiff.cli.output import MOST_ROWS, output_option, print_fields, print_rows
 from kiff.cli.place import Place
 from kiff.cli.place_options import place_option
@@ -36,4 +36,4 @@ def show(approval_id: str, output: str, place: Place) -> None:
     with place.reading() as reading:
         approval = reading.approval(approval_id)
         told = facts(approval, reading.look(approval))
-    print_fields(output, told)
+    print_fields(output, told if output in ("json", "jsonl") else for_people(told))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import click
 
 from kiff.cli.answer import fields
-from kiff.cli.approvals.facts import facts
+from kiff.cli.approvals.facts import facts, for_people, still
 from kiff.cli.decision import exit_of
 from kiff.cli.executors_file import registry
 from kiff.cli.exits import Exit
@@ -49,7 +49,8 @@ def _review_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def grant(yes: bool, confirm: str | None, executors: Path, **said: Any) -> Exit:
     """Say yes to the call that APPROVAL_ID holds: to that call, once, before its use-by.
 
-    Nobody grants what they proposed. Afterwards the caller repeats the call with --approval; with `on_grant: run` in
+    Nobody grants what they proposed. Where several people must say yes, it stays held until the last of them did (and
+    this ends with 10). Afterwards the caller repeats the call with --approval; with `on_grant: run` in
     the contract KIFF runs it at once.
     """
     return _Review("grant", executors=executors, yes=yes, confirm=confirm, **said).run()
@@ -89,7 +90,7 @@ class _Review:
             approval = reading.approval(self.approval_id)
             looked = reading.look(approval)
             if not self.dry_run and sys.stdin.isatty():
-                _tell(facts(approval, looked))
+                _tell(for_people(facts(approval, looked)))
         reason = self.reason or _asked_reason(self.verdict)
         if self.verdict == "grant" and not self.dry_run:
             (self._confirm_high if looked.risk in (None, "high") else self._confirm)(approval.entity)
@@ -134,6 +135,8 @@ class _Review:
         self._say_what_is_next(answer, ended)
         if answer.decision is not None and answer.decision.outcome != "allowed":
             return exit_of(answer.decision)
+        if answer.status == "pending":
+            return Exit.HELD
         return _ENDED.get(ended.status, Exit.FAILED) if ended is not None else Exit.DONE
 
     def _say_what_is_next(self, answer: Reviewed, ended: Operation | None) -> None:
@@ -142,6 +145,8 @@ class _Review:
             click.echo(f"  hint   do not send it again: look where it went, then {hint}", err=True)
         elif answer.status == "granted" and answer.operation_id is None and not self.dry_run:
             click.echo(f"  next   the caller repeats the call with --approval {answer.id}", err=True)
+        elif answer.status == "pending":
+            click.echo(f"  next   it takes {still(answer.still_needed)}", err=True)
 
     def _ended(self, answer: Reviewed) -> Operation | None:
         """How the operation of `on_grant: run` ended."""
@@ -164,5 +169,5 @@ def _asked_reason(verdict: Verdict) -> str:
 def _tell(told: dict[str, Any]) -> None:
     """The facts, on stderr: stdout is for the answer."""
     for name, value in told.items():
-        if value is not None:
+        if value not in (None, []):
             click.echo(f"  {name:<24}{visible(value)}", err=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kiff.cli.drawing.picture import Act, Arrow, Picture, State
+from kiff.cli.drawing.picture import Act, Arrow, Picture, State, Step
 
+_NOTE = 60  # characters of a guard that a label shows
 _BEGINNING = "the beginning"  # no state is called this: names have no spaces
 
 
@@ -45,8 +46,13 @@ def _act(act: Act) -> Iterator[str]:
 
 def _edge(arrow: Arrow) -> str:
     start = _quoted(_BEGINNING if arrow.start is None else arrow.start)
-    label = "\\n".join(map(_escaped, arrow.events))
+    label = "\\n".join(_escaped(_shortened(step)) for step in arrow.steps)
     return f'  {start} -> {_quoted(arrow.end)} [label="{label}"];'
+
+
+def _shortened(step: Step) -> str:
+    note = f"{step.note[:_NOTE]}…" if len(step.note) > _NOTE else step.note
+    return f"{step.event} [{note}]" if note else step.event
 
 
 def _quoted(text: str) -> str:

@@ -63,9 +63,9 @@ def _state(state: State, glyphs: Glyphs, paint: Paint) -> Iterator[str]:
 
 
 def _ways(arrows: list[Arrow], glyphs: Glyphs) -> Iterator[str]:
-    ways = [(event, arrow) for arrow in arrows for event in arrow.events]
-    longest = max((len(event) for event, _ in ways), default=0)
-    for index, (event, arrow) in enumerate(ways):
+    ways = [(step, "stays" if a.end == a.start else f"{glyphs.to} {a.end}") for a in arrows for step in a.steps]
+    longest = max((len(step.event) for step, _ in ways), default=0)
+    farthest = max((len(end) for _, end in ways), default=0)
+    for index, (step, end) in enumerate(ways):
         line = glyphs.last if index == len(ways) - 1 else glyphs.way
-        end = "stays" if arrow.end == arrow.start else f"{glyphs.to} {arrow.end}"
-        yield f"  {line} {event:<{longest}}  {end}"
+        yield f"  {line} {step.event:<{longest}}  {end:<{farthest}}  {step.note}".rstrip()

@@ -122,9 +122,10 @@ def _heading(picture: Picture) -> str:
 def _told(picture: Picture) -> str:
     """The machine in sentences, for those who do not see it."""
     ways = [
-        f"{'At the beginning' if arrow.start is None else f'From {arrow.start}'}, {event} leads to {arrow.end}."
+        f"{'At the beginning' if arrow.start is None else f'From {arrow.start}'}, {step.event} leads to {arrow.end}"
+        f"{f' ({step.note})' if step.note else ''}."
         for arrow in picture.arrows
-        for event in arrow.events
+        for step in arrow.steps
     ]
     acts = [f"In {state.name}, {act.name} may start ({act.weight})." for state in picture.states for act in state.acts]
     return " ".join(ways + acts)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import fields
 
 from kiff.cli.scaffolding.names import function_names
 from kiff.cli.scaffolding.source import WIDTH, Call, Name, assigned, source
 from kiff.domain import Domain
-from kiff.protocol.action import ActionContract, ApprovalPolicy, Emits
+from kiff.protocol.action import ActionContract, Emits, Lock
 
 _HEAD = '''\
 """{entity}: what may be proposed, and what does it. Written by `kiff scaffold`; yours to edit.
@@ -34,12 +37,14 @@ _TAKEN = (
     "Callable",
     "EXECUTORS",
     "Emits",
+    "Limit",
+    "Lock",
     "Operation",
     "Risk",
+    "Rule",
     "Unfinished",
     "annotations",
 )
-_NO_POLICY = ApprovalPolicy()
 
 
 def actions_module(domain: Domain) -> str:
@@ -65,10 +70,15 @@ def _users(domain: Domain) -> dict[str, list[ActionContract]]:
 
 def _imports(contracts: Sequence[Call]) -> str:
     used = {"ActionContract", "Approval", "Operation", "Risk"}
-    used |= {call.called for contract in contracts for call in contract.named.values() if isinstance(call, Call)}
+    used |= {call.called for contract in contracts for call in _inside(contract)}
     used |= {"Unfinished"} if any("executor" in contract.named for contract in contracts) else set()
     imported = f"from kiff import {', '.join(sorted(used))}"
     return f"from collections.abc import Callable\nfrom typing import Any\n\n{imported}\n"
+
+
+def _inside(contract: Call) -> Iterator[Call]:
+    for value in contract.named.values():
+        yield from (each for each in (value if type(value) is tuple else (value,)) if isinstance(each, Call))
 
 
 def _contract(contract: ActionContract) -> Call:
@@ -84,23 +94,37 @@ def _contract(contract: ActionContract) -> Call:
         "executor": contract.executor_name or None,
         "parameters": contract.parameters,
         "approval_policy": _policy(contract),
-        "lock": "none" if contract.lock == "none" else None,
+        "lock": _lock(contract),
         "emits": _emits(contract.emits),
         "timeout_seconds": None if contract.timeout_seconds == 30 else contract.timeout_seconds,
+        "when": contract.when or None,
+        "otherwise": contract.otherwise or None,
+        "rules": tuple(_written("Rule", rule) for rule in contract.rules) or None,
+        "limits": tuple(_written("Limit", limit) for limit in contract.limits) or None,
+        "compensate": contract.compensate or None,
     }
     stated = {name: value for name, value in named.items() if value is not None}
     return Call("ActionContract", named=stated, spread=True)
+
+
+def _written(called: str, value: Struct) -> Call:
+    """A value without what stands at its default."""
+    named = {field.name: getattr(value, field.name) for field in fields(value)}
+    stated = {field.name for field in fields(value) if named[field.name] != field.default}
+    return Call(called, named={name: given for name, given in named.items() if name in stated})
+
+
+def _lock(contract: ActionContract) -> str | Call | None:
+    if isinstance(contract.lock, Lock):
+        return _written("Lock", contract.lock)
+    return None if contract.lock == "entity" else contract.lock
 
 
 def _policy(contract: ActionContract) -> Call | None:
     """The policy without what the contract means anyway."""
     policy = contract.approval_policy
     bare = ActionContract(contract.name, required_permissions=contract.required_permissions)
-    stated = {
-        name: getattr(policy, name)
-        for name in ("permissions", "expires_seconds", "use_within_seconds", "on_grant")
-        if getattr(policy, name) != getattr(_NO_POLICY, name)
-    }
+    stated = dict(_written("ApprovalPolicy", policy).named)
     if policy.permissions == bare.reviewer_permissions:
         stated.pop("permissions", None)
     return Call("ApprovalPolicy", named=stated) if stated else None

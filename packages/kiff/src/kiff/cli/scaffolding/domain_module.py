@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from kiff.cli.scaffolding.source import Call, Name, assigned
 from kiff.domain import Domain
@@ -51,22 +51,44 @@ def _parts(domain: Domain) -> dict[str, Any]:
         "roles": Name("ROLES"),
         "audit": content.get("audit"),
         "adapters": tuple(content["adapters"]),
+        "attributes": content.get("attributes"),
+        "payloads": content.get("payloads"),
+        "timeouts": tuple(content.get("timeouts", ())),
+        "schedules": content.get("schedules"),
+        "grants": tuple(content["permissions"].get("grants", ())),
+        "separate": tuple(map(tuple, content["permissions"].get("separate", ()))),
     }
     return {name: value for name, value in parts.items() if value}
 
 
 def _transitions(domain: Domain) -> list[Call]:
-    """One per event and target, with all its starts, in the order in which the states are declared."""
+    """One per event, target, guard and what is set, with all its starts, in the order in which states are declared."""
     order: dict[str | None, int] = {state: index for index, state in enumerate((None, *domain.states))}
-    grouped: dict[tuple[str, str, bool], list[str]] = {}
-    for (start, event), end in sorted(domain.transitions.items(), key=lambda row: order[row[0][0]]):
-        starts = grouped.setdefault((event, end, start is None), [])
-        starts += [start] if start else []
-    return [_transition(event, end, starts) for (event, end, _), starts in grouped.items()]
+    grouped: dict[_Same, list[str]] = {}
+    for (start, event), ways in sorted(domain.transitions.items(), key=lambda row: order[row[0][0]]):
+        for way in ways:
+            given = tuple((name, value.text) for name, value in way.set)
+            same = _Same(event, way.to, way.when.text if way.when else "", given, start is None)
+            starts = grouped.setdefault(same, [])
+            starts += [start] if start else []
+    return [_transition(same, starts) for same, starts in grouped.items()]
 
 
-def _transition(event: str, end: str, starts: list[str]) -> Call:
-    named: dict[str, Any] = {"on": event}
+class _Same(NamedTuple):
+    """What transitions share that are written as one."""
+
+    event: str
+    end: str
+    when: str
+    set: tuple[tuple[str, str], ...]
+    first: bool
+
+
+def _transition(same: _Same, starts: list[str]) -> Call:
+    named: dict[str, Any] = {"on": same.event}
     if starts:
         named["from_"] = starts[0] if len(starts) == 1 else tuple(starts)
-    return Call("Transition", named=named | ({} if starts == [end] else {"to": end}))
+    if starts != [same.end]:
+        named["to"] = same.end
+    guarded = {"when": same.when, "set": dict(same.set)}
+    return Call("Transition", named=named | {name: value for name, value in guarded.items() if value})

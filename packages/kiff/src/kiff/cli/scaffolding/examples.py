@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from kiff.cli.scaffolding.pattern import matching
@@ -14,6 +14,7 @@ from kiff.domain.units import MINOR_DIGITS
 
 Schema = Mapping[str, Any]
 MAX_GUESSES = 64
+MAX_PAYLOADS = 4
 MAX_DEPTH = 8
 MAX_LENGTH = 200
 """Of a text or a list that somebody should still want to read."""
@@ -34,6 +35,28 @@ def example_call(domain: Domain, action: str) -> tuple[dict[str, Any], list[str]
         else:
             found[name] = guess
     return found, missing
+
+
+def example_payloads(domain: Domain, event: str) -> list[dict[str, Any]]:
+    """A few payloads that fit an event; one that is empty where nothing is declared."""
+    fields = domain.payloads.get(event, {})
+    fitting: dict[str, list[Any]] = {}
+    for name, schema in fields.items():
+        check = compile_parameters((name,), {name: schema})
+        guesses = islice(chain(*(_guesses(each, 0) for each in (*_copies(domain, event, name), schema))), MAX_GUESSES)
+        fitting[name] = list(islice((guess for guess in guesses if not check({name: guess})), MAX_PAYLOADS))
+    payloads = [
+        {name: found[min(turn, len(found) - 1)] for name, found in fitting.items() if found}
+        for turn in range(max(map(len, fitting.values()), default=1) or 1)
+    ]
+    return [payload for payload in payloads if not (fields and domain.payload_checks[event](payload))]
+
+
+def _copies(domain: Domain, event: str, field: str) -> list[Schema]:
+    """The schemas of attributes that this field of the event's payload becomes."""
+    ways = (way for (_, on), ways in domain.transitions.items() if on == event for way in ways)
+    names = {name: None for way in ways for name, value in way.set if value.text.strip() == f"event.{field}"}
+    return [domain.attributes[name] for name in names]
 
 
 def _guesses(schema: Schema, depth: int) -> Iterator[Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from kiff.cli.scaffolding.examples import example_call
 from kiff.cli.scaffolding.paths import Paths, paths
@@ -38,7 +40,10 @@ def tests_module(domain: Domain, yaml: str) -> str:
         yaml=source(yaml),
         calls=assigned("CALLS", calls, "tuple[Call, ...]"),
         left=assigned("LEFT", left, "dict[str, str]"),
-        paths=assigned("PATHS", ways),
+        paths=assigned("PATHS", _written(domain, ways)),
+        paths_told="events" if not domain.payloads else "events, with their payloads,",
+        step="event" if not domain.payloads else "event, payload",
+        payload="" if not domain.payloads else ", payload=payload",
         unreached=_unreached([state for state in domain.states if state not in ways]),
         reporter=source(reporter or ("test-reporter",)),
         json="" if reporter else "import json\n",
@@ -47,23 +52,44 @@ def tests_module(domain: Domain, yaml: str) -> str:
     )
 
 
+def _written(domain: Domain, ways: Paths) -> dict[str, tuple[Any, ...]]:
+    """The paths as the module has them: events alone where no payload is declared."""
+    if domain.payloads:
+        return dict(ways)
+    return {state: tuple(event for event, _ in steps) for state, steps in ways.items()}
+
+
 def _why_left(domain: Domain, action: str, ways: Paths) -> str:
     """Why an action cannot be tried without its author; empty when it can."""
-    states = domain.actions[action].allowed_states
+    contract = domain.actions[action]
+    states, policy = contract.allowed_states, contract.approval_policy
     if not any(state in ways for state in states):
         return f"no events lead to {', '.join(states)}"
+    if _depends(domain, contract):
+        return "its conditions decide: write a call for each side of them"
+    if policy.evidence != "key":
+        return "a reviewer must have signed in: write a test that does"
     _, missing = example_call(domain, action)
     return f"no value was found that fits {', '.join(missing)}: write one" if missing else ""
 
 
+def _depends(domain: Domain, contract: ActionContract) -> bool:
+    """Whether what comes of a call depends on more than its states and its roles."""
+    grants = json.loads(domain.content)["permissions"].get("grants", ())
+    granted = {permission for grant in grants for permission in grant["permissions"]}
+    asks = contract.when or contract.rules or contract.limits or granted.intersection(contract.required_permissions)
+    return bool(asks) or contract.approval_requirement is Approval.CONDITIONAL
+
+
 def _call(domain: Domain, contract: ActionContract, ways: Paths) -> Call:
     parameters, _ = example_call(domain, contract.name)
-    named = {
+    named: dict[str, Any] = {
         "roles": roles_for(domain, contract.required_permissions),
         "states": tuple(state for state in contract.allowed_states if state in ways),
     }
     if contract.approval_requirement is not Approval.NEVER:
         named["reviewers"] = roles_for(domain, contract.reviewer_permissions)
+        named |= {"quorum": contract.approval_policy.quorum} if contract.approval_policy.quorum > 1 else {}
     return Call("Call", (contract.name, parameters), named)
 
 

@@ -14,7 +14,9 @@ from kiff.errors import KiffError
 from kiff.protocol.clearance import Clearance
 from kiff.runtime.commands import (
     Activate,
+    ActivatePolicy,
     Command,
+    Erase,
     Establish,
     Expire,
     Ingest,
@@ -23,13 +25,18 @@ from kiff.runtime.commands import (
     Review,
     Revoke,
     Settle,
+    Shadow,
 )
 from kiff.runtime.step.activate import activate
+from kiff.runtime.step.activate_policy import activate_policy
 from kiff.runtime.step.authority import authorised, establish, note, revoke
 from kiff.runtime.step.ingest import ingest
 from kiff.runtime.step.propose import propose
 from kiff.runtime.step.review import expire_approval, review
 from kiff.runtime.step.settle import expire_clearance, settle
+from kiff.runtime.step.shadow import shadow
+from kiff.runtime.step.timer import fire
+from kiff.runtime.step.vault import erase
 from kiff.runtime.world import Change, World
 
 __all__ = ["step"]
@@ -58,6 +65,9 @@ def _expire(change: Change, command: Expire) -> None:
     if command.kind == "approval":
         expire_approval(change, command)
         return
+    if command.kind == "timer":
+        fire(change, command)
+        return
     clearance = change.get(Clearance, command.id)
     if clearance is None or clearance.status != "open" or change.at < clearance.deadline:
         return
@@ -74,8 +84,11 @@ _STEPS: dict[type, Callable[[Change, Any], None]] = {
     Settle: settle,
     Expire: _expire,
     Activate: activate,
+    ActivatePolicy: activate_policy,
+    Shadow: shadow,
     Establish: establish,
     Revoke: revoke,
     Note: note,
+    Erase: erase,
 }
 """One function per command."""

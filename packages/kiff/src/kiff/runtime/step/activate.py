@@ -34,14 +34,14 @@ def activate(change: Change, command: Activate) -> None:
         change.answer = refusal
         return
     changed = active is None or active.version != domain.version
-    answer = Activated(domain.name, domain.version, domain.digest, changed)
+    answer = Activated(domain.name, domain.version, domain.digest, changed, command.pending or 0)
     change.answer = answer
     if published is None:
         change.put(DomainVersion(change.tenant, domain.version, domain.name, domain.digest, domain.content))
     if command.key is not None:
         change.put(CommandRow(change.tenant, command.id, command.asked, "final", json.encode(answer)))
     if changed or command.key is not None:
-        _point(change, command, replaces=None if active is None else active.version)
+        _point(change, command, active)
 
 
 def _again(done: CommandRow, command: Activate) -> Activated | KiffError:
@@ -101,9 +101,12 @@ def _came_into(change: Change, entity_type: str) -> dict[str, str]:
     }
 
 
-def _point(change: Change, command: Activate, *, replaces: str | None) -> None:
+def _point(change: Change, command: Activate, active: ActiveDomain | None) -> None:
+    """Another version than before is asked alone: a shadow was one of the version that is replaced."""
     domain, tenant = command.domain, change.tenant
-    change.put(ActiveDomain(tenant, domain.entity_type, domain.name, domain.version, domain.digest))
+    replaces = None if active is None else active.version
+    if active is None or replaces != domain.version:
+        change.put(ActiveDomain(tenant, domain.entity_type, domain.name, domain.version, domain.digest))
     data: dict[str, Any] = {
         "digest": domain.digest,
         "domain": domain.name,
@@ -111,6 +114,8 @@ def _point(change: Change, command: Activate, *, replaces: str | None) -> None:
         "replaces": replaces,
         "version": domain.version,
     }
+    if command.pending is not None:
+        data["pending_approvals"] = command.pending
     if command.key is not None:
         data |= {"asked": command.asked, "command_id": command.id}
     change.record(

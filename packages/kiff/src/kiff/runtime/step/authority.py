@@ -19,8 +19,10 @@ from kiff.runtime.answers import Established, Noted
 from kiff.runtime.commands import (
     SYSTEM,
     Activate,
+    ActivatePolicy,
     Authority,
     Command,
+    Erase,
     Establish,
     Ingest,
     Note,
@@ -28,6 +30,7 @@ from kiff.runtime.commands import (
     Review,
     Revoke,
     Settle,
+    Shadow,
 )
 from kiff.runtime.rows import ActiveDomain, CommandRow, NoteRow
 from kiff.runtime.world import Change
@@ -78,8 +81,8 @@ def roles_now(change: Change, credential_id: str, who: Principal) -> tuple[str, 
 
 def _within(change: Change, command: Command, domain: str) -> bool:
     """Whether a command stays in one domain: it is about it, or about nothing that is there, or decides nothing."""
-    if isinstance(command, Establish):
-        return False  # who may do what is a matter of the whole tenant
+    if isinstance(command, Establish | Erase | ActivatePolicy):
+        return False  # who may do what, what may be forgotten and the policy are matters of the whole tenant
     if isinstance(command, Revoke):
         return command.credential_id == command.caller.credential
     return _domain(change, command) in (None, domain)
@@ -91,6 +94,8 @@ def _domain(change: Change, command: Command) -> str | None:
         return command.proposal.domain or None
     if isinstance(command, Activate):
         return command.domain.name
+    if isinstance(command, Shadow):
+        return command.slug
     if isinstance(command, Review):
         approval = change.get(ApprovalRequest, command.approval_id)
         return None if approval is None else approval.domain

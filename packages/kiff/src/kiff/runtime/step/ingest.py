@@ -13,7 +13,8 @@ from kiff.protocol.state import EntityState
 from kiff.runtime.answers import Ingested
 from kiff.runtime.commands import Ingest, Settle
 from kiff.runtime.rows import CommandRow, Runway
-from kiff.runtime.step.fold import governing, take_in
+from kiff.runtime.step.fold import Refusal, governing, take_in
+from kiff.runtime.step.payload import other_than_cleared
 from kiff.runtime.step.settle import finish, tell_again
 from kiff.runtime.world import Change
 
@@ -75,12 +76,15 @@ def _is_verified(domain: Domain, caller: Caller, event: Event) -> bool:
 
 
 def _is_own_effect(change: Change, caller: Caller, event: Event, operation: Clearance | None) -> bool:
-    """Whether it is among the `emits` of the caller's own open clearance."""
+    """Whether it is among the `emits` of the caller's own open clearance, and says nothing else than that."""
     if operation is None or operation.principal != caller.principal.id:
         return False
     if operation.mode != "decide" or operation.status != "open":
         return False  # what KIFF runs its executor tells of, and what nobody knows a person settles
-    return event.type in _emits(change, operation)
+    return (
+        event.type in _emits(change, operation)
+        and other_than_cleared(event.type, event.payload, operation.payloads) is None
+    )
 
 
 def _answer_again(change: Change, answer: Ingested) -> None:
@@ -123,7 +127,14 @@ def _settle(change: Change, command: Ingest, operation: Clearance, *, moved: boo
     return operation.id
 
 
-def _why(domain: Domain, event_type: str, state: str | None, refused: str) -> str:
-    if refused == "unknown_event":
-        return f"`{domain.name}` declares no event `{event_type}`, so the state stays"
-    return f"`{event_type}` leads nowhere from {state or 'the beginning'}, so the state stays"
+def _why(domain: Domain, event_type: str, state: str | None, refused: Refusal) -> str:
+    start = state or "the beginning"
+    if refused.reason == "unknown_event":
+        why = f"`{domain.name}` declares no event `{event_type}`"
+    elif refused.reason == "no_transition":
+        why = f"`{event_type}` leads nowhere from {start}"
+    elif refused.reason == "guard_not_met":
+        why = f"no guard of `{event_type}` is true from {start}"
+    else:
+        why = f"`{event_type}` is refused from {start}: {refused.told['message']}"
+    return f"{why}, so the state stays"

@@ -12,29 +12,41 @@ from msgspec import Struct, json, structs, to_builtins
 
 from kiff.canonical import admit, digest, fragment
 from kiff.domain import Domain
+from kiff.domain.terms import Terms
 from kiff.errors import Conflict, IdempotencyConflict
-from kiff.gate import decide, explain, standing
-from kiff.protocol.action import ActionContract
+from kiff.gate import decide, explain, quorum, standing
+from kiff.gate.case import Env, environment
+from kiff.protocol.action import ActionContract, Lock
 from kiff.protocol.actor import Principal
-from kiff.protocol.approval import ApprovalRequest
+from kiff.protocol.approval import ApprovalRequest, Demand
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.decision import Decision, Facts, Objection, Standing, facts_json
 from kiff.protocol.instant import rfc3339
 from kiff.protocol.proposal import Proposal
 from kiff.protocol.receipt import ReceiptDraft
+from kiff.protocol.sealed import opened
 from kiff.protocol.state import EntityState
 from kiff.runtime.answers import Decided, Executed
 from kiff.runtime.commands import Propose
 from kiff.runtime.rows import ActiveDomain, CommandRow, LastApproval, Runway
+from kiff.runtime.step import limits, vault
+from kiff.runtime.step.limits import Looked
+from kiff.runtime.step.payload import payloads_of
 from kiff.runtime.step.settle import expire_clearance
+from kiff.runtime.step.shadowed import shadow_decision
+from kiff.runtime.step.told import executor_ready, runway_of, terms_for, told
 from kiff.runtime.world import Change
 
 DECIDE_SECONDS = 60
 """How long a clearance is good when the app runs the tool (DESIGN section 5)."""
 GRACE_MS = 5_000
 """How long after its deadline a sweep gives a clearance up."""
-NOT_FINAL = frozenset({"entity_busy", "rate_limited", "overloaded"})
+NOT_FINAL = frozenset({"concurrency_exceeded", "entity_busy", "rate_limited", "overloaded"})
 """Refusals that a retry with the same id may get past (DESIGN invariant 12)."""
+
+
+MAX_LOCK_KEY = 128
+"""Longer keys of a lock stand as their digest."""
 
 
 class Attempt(Struct, frozen=True, gc=False):
@@ -59,7 +71,11 @@ class Attempt(Struct, frozen=True, gc=False):
 def propose(change: Change, command: Propose) -> None:
     """Answers from the command row when the same id was answered before; otherwise makes an attempt."""
     row = change.get(CommandRow, command.id)
-    if row is not None and row.digest != command.digest:
+    is_known = row is not None and row.digest == command.digest and row.status != "open"
+    changed = None if is_known else vault.sealed_otherwise(change, command.proposal)
+    if changed is not None:
+        change.answer = changed
+    elif row is not None and row.digest != command.digest:
         message = f"`{command.proposal.id}` was used before for another call; draw a new id"
         change.answer = IdempotencyConflict(message, proposal_id=command.proposal.id)
     elif row is not None and row.status == "final":
@@ -107,20 +123,37 @@ def attempt(change: Change, this: Attempt) -> Decision:
     fits = approval is not None and stands is not None and stands != "mismatch"
     used = approval.consumed_by if approval is not None and stands == "used" else None
     operation = None if used is None else change.get(Clearance, used)
+    policy = change.policy()
+    terms = terms_for(domain, policy, proposal)
     facts = Facts(
         state=None if entity is None else entity.state,
         version=version,
         roles=proposal.roles,
-        holder=_holder(change, proposal.entity),
         approval=stands,
         approval_id=approval.id if approval is not None and fits else this.approval_id,
         operation_id=used,
         operation_status=None if operation is None else operation.status,
-        executor_ready=_executor_ready(change, domain, proposal),
+        executor_ready=executor_ready(change, domain, proposal),
+        at=change.at,
+        covers=_covers(terms, approval) if stands == "granted" else (),
+        erased=vault.gone(proposal),
     )
-    decision = decide(domain, proposal, facts)
+    env: Env = {}
+    holds = approval.holds if approval is not None and fits else limits.NO_HOLDS
+    looked: list[Looked] = []
+    if terms is not None and terms.reads and domain is not None and facts.state is not None:
+        facts = structs.replace(facts, **told(domain, policy, entity, change.at))
+        env = environment(proposal, facts)
+        looked = limits.look(change, terms, env, holds)
+        facts = structs.replace(facts, usage={each.bound.code: each.facts for each in looked})
+    runway = runway_of(domain, terms, proposal, env)
+    facts = structs.replace(facts, holder=_holder(change, runway))
+    decision = decide(domain, proposal, facts, policy)
+    shadow = None
+    if domain is not None and active is not None and active.shadow_version is not None:
+        shadow = shadow_decision(change, active, proposal, facts, policy, holds)
     trace = approval.trace_id if approval is not None and fits else this.trace or f"trace_{this.suffix}"
-    writer = _Writer(change, this, domain, facts, decision, approval if fits else None, trace)
+    writer = _Writer(change, this, domain, facts, decision, approval if fits else None, trace, looked, runway, shadow)
     if decision.outcome == "allowed" and this.asks:
         change.answer = Conflict("this call needs no approval; execute it", code_hint="approval_not_needed")
     elif decision.outcome == "allowed":
@@ -136,7 +169,7 @@ def _approval(change: Change, this: Attempt, version: int) -> tuple[ApprovalRequ
     """The approval this call is about, and how it stands."""
     if this.approval_id is not None:
         named = change.get(ApprovalRequest, this.approval_id)
-        return named, standing.named(named, this.proposal, change.at)
+        return named, standing.named(named, this.proposal, change.at, version)
     last = change.get(LastApproval, this.proposal.action_digest)
     if last is None:
         return None, None
@@ -144,9 +177,14 @@ def _approval(change: Change, this: Attempt, version: int) -> tuple[ApprovalRequ
     return approval, standing.unnamed(approval, version, change.at)
 
 
-def _holder(change: Change, entity: str) -> str | None:
+def _covers(terms: Terms | None, approval: ApprovalRequest | None) -> tuple[Demand, ...]:
+    """What the grant was asked for."""
+    return () if terms is None or approval is None else quorum.demands_of(approval)
+
+
+def _holder(change: Change, name: str) -> str | None:
     """The clearance that holds the runway now; one whose time is up, and that nobody will report, ends here."""
-    runway = change.get(Runway, entity)
+    runway = change.get(Runway, name) if name else None
     if runway is None or runway.holder is None:
         return None
     clearance = change.get(Clearance, runway.holder)
@@ -155,16 +193,23 @@ def _holder(change: Change, entity: str) -> str | None:
     return runway.holder
 
 
-def _executor_ready(change: Change, domain: Domain | None, proposal: Proposal) -> bool | None:
-    if proposal.mode == "decide" or domain is None or proposal.action not in domain.actions:
-        return None
-    return domain.actions[proposal.action].executor_name in change.world.context.executors
-
-
 class _Writer:
     """Writes one decision: records, receipt, and the rows that come with its outcome."""
 
-    __slots__ = ("approval", "change", "decision", "domain", "facts", "proposal", "receipt_id", "this", "trace")
+    __slots__ = (
+        "approval",
+        "change",
+        "decision",
+        "domain",
+        "facts",
+        "looked",
+        "proposal",
+        "receipt_id",
+        "runway",
+        "shadow",
+        "this",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -175,7 +220,13 @@ class _Writer:
         decision: Decision,
         approval: ApprovalRequest | None,
         trace: str,
+        looked: list[Looked],
+        runway: str,
+        shadow: dict[str, Any] | None,
     ) -> None:
+        self.shadow = shadow
+        self.looked = looked
+        self.runway = runway
         self.change = change
         self.this = this
         self.proposal = this.proposal
@@ -191,13 +242,21 @@ class _Writer:
         assert domain is not None, "allowed means a contract was found"
         clearance_id = f"clr_{self.this.suffix}"
         executes = proposal.mode == "execute"
-        deadline = change.at + 1000 * (contract.timeout_seconds if executes else DECIDE_SECONDS)
-        fencing = self._take_runway(contract, clearance_id)
+        apart = contract.lock.ttl_seconds if isinstance(contract.lock, Lock) else DECIDE_SECONDS
+        deadline = change.at + 1000 * (contract.timeout_seconds if executes else apart)
+        fencing = self._take_runway(clearance_id)
+        holds = limits.reserve(change, self.looked, clearance_id)
         if self.facts.approval == "granted":
             assert self.approval is not None, "a granted standing comes from an approval"
-            change.put(structs.replace(self.approval, status="consumed", consumed_by=clearance_id, due_at=None))
+            used = {"status": "consumed", "consumed_by": clearance_id, "due_at": None, "holds": limits.NO_HOLDS}
+            change.put(structs.replace(self.approval, **used))
         self._decision_recorded(expires_at=deadline, clearance_id=clearance_id)
-        self._record("action_validated", {"action": proposal.action, "fencing": fencing, "operation_id": clearance_id})
+        told: dict[str, Any] = {"action": proposal.action, "fencing": fencing, "operation_id": clearance_id}
+        if self.runway not in ("", proposal.entity):
+            told["runway"] = self.runway
+        if holds != limits.NO_HOLDS:
+            told["holds"] = to_builtins(limits.holds_of(holds))
+        self._record("action_validated", told)
         clearance = Clearance(
             tenant=proposal.tenant,
             id=clearance_id,
@@ -215,7 +274,7 @@ class _Writer:
             principal_person=proposal.principal.person,
             owner=change.world.context.owner,
             fencing=fencing,
-            holds_runway=contract.lock == "entity",
+            holds_runway=bool(self.runway),
             settles=proposal.settles,
             cleared_at=change.at,
             deadline=deadline,
@@ -223,6 +282,9 @@ class _Writer:
             trace_id=self.trace,
             approval_id=self.facts.approval_id,
             due_at=deadline + GRACE_MS if executes else deadline,
+            runway=self.runway,
+            holds=holds,
+            payloads=payloads_of(domain, contract, proposal.parameters),
         )
         change.put(clearance)
         if executes:
@@ -240,7 +302,7 @@ class _Writer:
 
     def hold(self) -> None:
         change, contract = self.change, self._contract()
-        approval = self.approval or self._open_approval(contract)
+        approval = self._asked() or self._open_approval(contract)
         self._decision_recorded(expires_at=approval.expires_at, approval_id=approval.id)
         data = {
             "action": self.proposal.action,
@@ -248,17 +310,20 @@ class _Writer:
             "approval_id": approval.id,
             "expires_at": rfc3339(approval.expires_at),
             "reviewers": approval.reviewers.split(","),
+            **_asking(approval),
         }
         self._record("approval_required", data)
         change.put(approval)
         change.put(LastApproval(change.tenant, self.proposal.action_digest, approval.id))
         granted = approval.status == "granted"
+        people = quorum.asked_for(quorum.demands_of(approval))
+        waits = "a reviewer must grant the approval" if people == 1 else f"{people} reviewers must grant the approval"
         self._answer(
             "open",
             Decided if self.proposal.mode == "decide" else Executed,
             approval_id=approval.id,
             expires_at=rfc3339(approval.use_by if granted and approval.use_by else approval.expires_at),
-            next_step="call again with this approval_id" if granted else "a reviewer must grant the approval",
+            next_step="call again with this approval_id" if granted else waits,
         )
 
     def refuse(self) -> None:
@@ -266,15 +331,27 @@ class _Writer:
         self._record("action_blocked", {"action": self.proposal.action, "reason": self.decision.reason})
         status = "open" if self.decision.reason in NOT_FINAL else "final"
         shape = Decided if self.proposal.mode == "decide" else Executed
-        self._answer(status, shape, approval_id=self.facts.approval_id)
+        self._answer(status, shape, approval_id=self.facts.approval_id, next_step=self._otherwise())
 
-    def _take_runway(self, contract: ActionContract, clearance_id: str) -> int:
-        if contract.lock == "none":
+    def _otherwise(self) -> str | None:
+        """The action that the contract suggests; it is never switched to."""
+        other = self.decision.objections[0].detail.get("otherwise")
+        return f"propose {other} instead" if other and self.decision.reason == "condition_not_met" else None
+
+    def _take_runway(self, clearance_id: str) -> int:
+        if not self.runway:
             return 0
-        runway = self.change.get(Runway, self.proposal.entity)
+        runway = self.change.get(Runway, self.runway)
         fencing = 1 if runway is None else runway.fencing + 1
-        self.change.put(Runway(self.change.tenant, self.proposal.entity, clearance_id, fencing))
+        self.change.put(Runway(self.change.tenant, self.runway, clearance_id, fencing))
         return fencing
+
+    def _asked(self) -> ApprovalRequest | None:
+        """The approval that is open for this call, unless more is asked now than it asks: that is a new hold."""
+        if self.approval is None or self.facts.approval == "granted":
+            return None
+        asked = quorum.demands_of(self.approval)
+        return self.approval if all(each in asked for each in self.decision.demands) else None
 
     def _open_approval(self, contract: ActionContract) -> ApprovalRequest:
         change, proposal, policy = self.change, self.proposal, contract.approval_policy
@@ -303,6 +380,11 @@ class _Writer:
             expires_at=expires_at,
             use_within_ms=1000 * policy.use_within_seconds,
             due_at=expires_at,
+            demands=json.encode(self.decision.demands),
+            human_only=policy.human_only,
+            evidence=policy.evidence,
+            binds_version="entity.version" in policy.binds,
+            holds=limits.reserve(change, self.looked, ""),
         )
 
     def _contract(self) -> ActionContract:
@@ -317,6 +399,8 @@ class _Writer:
         clearance_id: str | None = None,
     ) -> None:
         change, proposal, decision = self.change, self.proposal, self.decision
+        policy = change.active_policy()
+        vault.keep(change, proposal)
         approval_id = approval_id or self.facts.approval_id
         draft = ReceiptDraft(
             self.receipt_id,
@@ -330,6 +414,7 @@ class _Writer:
             expires_at,
             approval_id,
             None if self.approval is None else self.approval.receipt_id,
+            None if policy is None else policy.digest,
         )
         data = {
             "action": proposal.action,
@@ -344,10 +429,16 @@ class _Writer:
             data["approval_id"] = approval_id
         if clearance_id is not None:
             data["clearance_id"] = clearance_id
+        for name in ("matched", "shadow"):
+            if said := getattr(decision, name):
+                data[name] = list(said)
+        if self.shadow is not None:
+            data["shadow_decision"] = self.shadow
+        data |= limits.counted(change)
         self._record("decision_recorded", data, draft)
 
     def _record(self, kind: str, data: dict[str, Any], receipt: ReceiptDraft | None = None) -> None:
-        proposal = self.proposal
+        proposal, policy = self.proposal, self.change.active_policy()
         self.change.record(
             kind,
             proposal.principal,
@@ -357,6 +448,7 @@ class _Writer:
             version=None if self.domain is None else self.domain.version,
             data=data,
             receipt=receipt,
+            policy=None if policy is None else policy.version,
         )
 
     def _answer(self, status: str, shape: type[Decided], **more: Any) -> None:
@@ -378,6 +470,20 @@ class _Writer:
         return CommandRow(self.change.tenant, self.this.command_id, self.this.digest, status, answer, operation_id)
 
 
+def _asking(approval: ApprovalRequest) -> dict[str, Any]:
+    """What a grant must satisfy, as a record carries it; what is as usual is left out."""
+    told: dict[str, Any] = {"demands": to_builtins(quorum.demands_of(approval))}
+    if approval.holds != limits.NO_HOLDS:
+        told["holds"] = to_builtins(limits.holds_of(approval.holds))
+    if approval.evidence != "key":
+        told["evidence"] = approval.evidence
+    if not approval.human_only:
+        told["human_only"] = False
+    if approval.binds_version:
+        told["binds_version"] = True
+    return told
+
+
 def reasons_json(objections: tuple[Objection, ...]) -> Any:
     """Objections as a record carries them. Their details may quote numbers of a contract: admitted, so canonical."""
     if not objections:
@@ -385,9 +491,10 @@ def reasons_json(objections: tuple[Objection, ...]) -> Any:
     return fragment(admit(to_builtins(objections)).data)
 
 
-def proposal_of(approval: ApprovalRequest) -> Proposal:
-    """The proposal an approval was opened for, as it was."""
+def proposal_of(change: Change, approval: ApprovalRequest) -> Proposal:
+    """The proposal an approval was opened for, as it was; a value that was erased since is its commitment."""
     body = json.decode(approval.proposal)
+    sealed = vault.held(change, approval.entity, body["parameters"])
     principal = Principal(approval.proposer, body["principal_type"], person=approval.proposer_person)
     return Proposal(
         id=approval.proposal_id,
@@ -399,9 +506,10 @@ def proposal_of(approval: ApprovalRequest) -> Proposal:
         action=approval.action,
         principal=principal,
         roles=tuple(approval.roles.split(",")) if approval.roles else (),
-        parameters=body["parameters"],
+        parameters=opened(body["parameters"], sealed),
         settles=body["settles"],
         body=approval.proposal,
         action_digest=approval.action_digest,
         proposal_digest=digest(approval.proposal),
+        sealed=sealed,
     )

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import json, structs
+from msgspec import json, structs, to_builtins
 
 from kiff.canonical import digest
 from kiff.errors import ApprovalDecided, Forbidden, IdempotencyConflict, NotFound
 from kiff.gate import MESSAGES
-from kiff.protocol.actor import Caller, Principal, PrincipalType, principal, proposing
-from kiff.protocol.approval import ApprovalRequest
-from kiff.protocol.authority import AUTHOR, Credential, Member, Tenant
+from kiff.gate.quorum import Needed, demands_of, lasting, missing, vote_json, votes_of
+from kiff.protocol.actor import Principal, principal
+from kiff.protocol.approval import ApprovalRequest, Vote
+from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.decision import Objection
 from kiff.protocol.instant import rfc3339
 from kiff.protocol.receipt import ReceiptDraft
 from kiff.runtime.answers import Decided, Executed, Reviewed
 from kiff.runtime.commands import SYSTEM, Expire, Review, about_entity
 from kiff.runtime.ports import Key
-from kiff.runtime.rows import CommandRow
-from kiff.runtime.step.authority import minted, minters, roles_now
+from kiff.runtime.rows import POLICY, ActivePolicy, CommandRow
+from kiff.runtime.step import limits
+from kiff.runtime.step.authority import roles_now
 from kiff.runtime.step.fold import governing
 from kiff.runtime.step.propose import Attempt, attempt, proposal_of, reasons_json, resume
+from kiff.runtime.step.reviewer import does_not_count, may_not_review, vote_of
+from kiff.runtime.step.vault import gone, vault_keys
 from kiff.runtime.world import Change
 
 
@@ -39,11 +43,9 @@ def review(change: Change, command: Review) -> None:
         change.answer = NotFound(f"there is no approval `{command.approval_id}`", approval_id=command.approval_id)
         return
     change.need(*_reads(approval))
-    refusal = _may_not_review(change, command, approval)
+    refusal = may_not_review(change, command, approval)
     if refusal is not None:
-        data = {"approval_id": approval.id, "reason": refusal.code, "verdict": command.verdict}
-        _record(change, approval, "review_refused", command.caller.principal, data)
-        change.answer = refusal
+        _refuse(change, command, approval, refusal)
         return
     if approval.status == "pending" and change.at >= approval.expires_at:
         approval = _expire(change, approval, command.suffix)
@@ -64,93 +66,96 @@ def expire_approval(change: Change, command: Expire) -> None:
 
 def _reads(approval: ApprovalRequest) -> tuple[Key, ...]:
     """What every answer to an approval reads."""
-    mine: tuple[Key, ...] = ((CommandRow, approval.tenant, approval.command_id), (Tenant, approval.tenant, "tenant"))
-    used = json.decode(approval.proposal).get("credential")
+    mine: tuple[Key, ...] = (
+        (CommandRow, approval.tenant, approval.command_id),
+        (Tenant, approval.tenant, "tenant"),
+        (ActivePolicy, approval.tenant, POLICY),
+    )
+    body = json.decode(approval.proposal)
+    if approval.on_grant == "run":
+        mine += vault_keys(approval.tenant, body["parameters"])
+    used = body.get("credential")
     if used is not None:
         mine += ((Credential, approval.tenant, used), (Member, approval.tenant, approval.proposer))
     return (*about_entity(approval.tenant, approval.entity), *mine)
+
+
+def _refuse(change: Change, command: Review, approval: ApprovalRequest, refusal: Forbidden) -> None:
+    data = {"approval_id": approval.id, "reason": refusal.code, "verdict": command.verdict}
+    _record(change, approval, "review_refused", command.caller.principal, data)
+    change.answer = refusal
 
 
 def _answer_again(change: Change, command: Review, answer: Reviewed) -> None:
     change.answer = answer
     approval = change.get(ApprovalRequest, command.approval_id)
     if approval is not None and answer.operation_id is not None:
-        resume(change, answer.operation_id, proposal_of(approval), command.suffix)
-
-
-def _may_not_review(change: Change, command: Review, approval: ApprovalRequest) -> Forbidden | None:
-    """Only a person with a reviewer's permission, and never the one who proposed, by whatever name."""
-    reviewer = command.caller.principal
-    if command.verdict == "cancel":
-        return _may_not_cancel(command.caller, approval)
-    if _is_proposer(reviewer, approval) or _is_behind(change, command.caller, approval):
-        return Forbidden(MESSAGES["proposer_is_reviewer"], reason="proposer_is_reviewer", approval_id=approval.id)
-    if reviewer.type != "human":
-        return Forbidden("an approval is answered by a person", reason="permission_denied", approval_id=approval.id)
-    domain = governing(change, approval.entity)
-    needed = approval.reviewers.split(",")
-    missing = [p for p in needed if domain is None or not domain.permits(command.caller.roles, p)]
-    if missing:
-        message = f"answering this approval takes {', '.join(missing) or 'a permission its contract names'}"
-        return Forbidden(message, reason="permission_denied", approval_id=approval.id, missing_permissions=missing)
-    return None
-
-
-def _is_proposer(reviewer: Principal, approval: ApprovalRequest) -> bool:
-    """Whether the reviewer asked, under any name.
-
-    A human owner may review their agent's proposals in their own name; what a person proposed themselves, or had a
-    service propose for them, they never review.
-    """
-    return bool({reviewer.id.casefold(), reviewer.someone} & proposing(approval.proposer, *_behind(approval)))
-
-
-def _behind(approval: ApprovalRequest) -> tuple[str | None, PrincipalType]:
-    return approval.proposer_person, approval.proposer_type
-
-
-def _is_behind(change: Change, caller: Caller, approval: ApprovalRequest) -> bool:
-    """Whether the yes would be the proposer's own, by way of a key.
-
-    A key that whoever proposed had a part in never answers what they proposed. With separation of duties on, neither
-    an agent's owner nor whoever minted its key answers for it.
-    """
-    by_way_of = minters(change, caller)
-    themselves = {caller.principal.id.casefold(), caller.principal.someone}
-    if (by_way_of - themselves) & proposing(approval.proposer, *_behind(approval)):
-        return True
-    tenant = change.get(Tenant, "tenant")
-    if tenant is None or not tenant.separate:
-        return False
-    used = json.decode(approval.proposal).get("credential")
-    asked_with = None if used is None else change.get(Credential, used)
-    behind = (approval.proposer_person or approval.proposer).casefold()
-    barred = {behind} | (set() if asked_with is None else minted(asked_with))
-    return bool(({caller.principal.someone} | by_way_of) & barred)
-
-
-def _may_not_cancel(caller: Caller, approval: ApprovalRequest) -> Forbidden | None:
-    """Whoever asked may take the question back, and so may an owner of the tenant."""
-    if caller.principal.id.casefold() == approval.proposer.casefold() or AUTHOR in caller.roles:
-        return None
-    message = "an approval is cancelled by whoever asked for it, or by an owner of the tenant"
-    return Forbidden(message, reason="permission_denied", approval_id=approval.id)
+        proposal = proposal_of(change, approval)
+        if not gone(proposal):  # else nothing is left to run: it is unknown once its time is up
+            resume(change, answer.operation_id, proposal, command.suffix)
 
 
 def _grant(change: Change, command: Review, approval: ApprovalRequest) -> None:
-    use_by = change.at + approval.use_within_ms
-    if command.use_by is not None:
-        use_by = min(use_by, command.use_by)
+    """One more yes. The last that was needed grants, the others are kept until it comes."""
+    demands, votes, vote = demands_of(approval), lasting(votes_of(approval), change.at), vote_of(change, command)
+    refusal = does_not_count(change, approval, votes, vote)
+    if isinstance(refusal, Forbidden):
+        _refuse(change, command, approval, refusal)
+        return
+    if refusal is not None:
+        change.answer = refusal
+        return
+    votes = (*votes, vote)
+    approval = structs.replace(approval, votes=json.encode(votes))
+    still = missing(demands, votes)
+    if still:
+        _keep(change, command, approval, vote, still)
+    else:
+        _give(change, command, approval, votes)
+
+
+def _keep(change: Change, command: Review, approval: ApprovalRequest, vote: Vote, still: tuple[Needed, ...]) -> None:
+    change.put(approval)
+    data = {
+        "approval_id": approval.id,
+        "command_id": command.id,
+        "reason": command.reason,
+        "still_needed": to_builtins(still),
+        "vote": vote_json(vote),
+    }
+    _record(
+        change, approval, "approval_vote", command.caller.principal, _about(approval) | data | _terms(change, command)
+    )
+    _answer(change, command, approval, still=still)
+
+
+def _give(change: Change, command: Review, approval: ApprovalRequest, votes: tuple[Vote, ...]) -> None:
+    """The grant. It is good no longer than any of its votes."""
+    use_by = min([change.at + approval.use_within_ms, *(vote.use_by for vote in votes if vote.use_by is not None)])
     granted = structs.replace(_reviewed(change, command, approval), status="granted", use_by=use_by, due_at=use_by)
     change.put(granted)
-    data = {"approval_id": approval.id, "command_id": command.id, "reason": command.reason, "use_by": rfc3339(use_by)}
-    if command.terms != b"{}":
-        data |= change.value("terms", command.terms)
-    _record(change, approval, "approval_granted", command.caller.principal, _about(approval) | data)
+    data = {
+        "approval_id": approval.id,
+        "command_id": command.id,
+        "reason": command.reason,
+        "use_by": rfc3339(use_by),
+        "votes": [vote_json(vote) for vote in votes],
+    }
+    _record(
+        change,
+        approval,
+        "approval_granted",
+        command.caller.principal,
+        _about(approval) | data | _terms(change, command),
+    )
     decision: Decided | None = None
     if approval.on_grant == "run":
         decision = _run(change, command, granted)
     _answer(change, command, granted, decision=decision)
+
+
+def _terms(change: Change, command: Review) -> dict[str, Any]:
+    return {} if command.terms == b"{}" else change.value("terms", command.terms)
 
 
 def _run(change: Change, command: Review, approval: ApprovalRequest) -> Decided | None:
@@ -158,7 +163,7 @@ def _run(change: Change, command: Review, approval: ApprovalRequest) -> Decided 
 
     With the roles that the proposer's credential gives them now: a revocation acts on this decision too.
     """
-    proposal = proposal_of(approval)
+    proposal = proposal_of(change, approval)
     used = json.decode(approval.proposal).get("credential")
     if used is not None:
         proposal = structs.replace(proposal, roles=roles_now(change, used, proposal.principal))
@@ -170,7 +175,7 @@ def _run(change: Change, command: Review, approval: ApprovalRequest) -> Decided 
 
 
 def _deny(change: Change, command: Review, approval: ApprovalRequest) -> None:
-    denied = structs.replace(_reviewed(change, command, approval), status="denied", due_at=None)
+    denied = structs.replace(_reviewed(change, command, approval), status="denied", due_at=None, holds=limits.NO_HOLDS)
     change.put(denied)
     data = {"approval_id": approval.id, "command_id": command.id, "reason": command.reason}
     _record(change, approval, "approval_denied", command.caller.principal, _about(approval) | data)
@@ -181,7 +186,7 @@ def _deny(change: Change, command: Review, approval: ApprovalRequest) -> None:
 
 
 def _cancel(change: Change, command: Review, approval: ApprovalRequest) -> None:
-    cancelled = structs.replace(approval, status="cancelled", due_at=None)
+    cancelled = structs.replace(approval, status="cancelled", due_at=None, holds=limits.NO_HOLDS)
     change.put(cancelled)
     withdrawn = Objection("approval_expired", "blocked", {"approval_id": approval.id, "cancelled": True})
     told = {"command_id": command.id, "reason": command.reason}
@@ -194,7 +199,7 @@ _ANSWERS = {"grant": _grant, "deny": _deny, "cancel": _cancel}
 
 
 def _expire(change: Change, approval: ApprovalRequest, suffix: str) -> ApprovalRequest:
-    expired = structs.replace(approval, status="expired", due_at=None)
+    expired = structs.replace(approval, status="expired", due_at=None, holds=limits.NO_HOLDS)
     change.put(expired)
     silence = Objection("approval_expired", "blocked", {"approval_id": approval.id})
     _end_hold(change, approval, silence, kind="approval_expired", actor=SYSTEM, suffix=suffix)
@@ -212,7 +217,7 @@ def _end_hold(
     told: dict[str, Any] | None = None,
 ) -> None:
     """The end of a hold that did not lead to a clearance: its record, its receipt, and the call's final answer."""
-    domain = governing(change, approval.entity)
+    domain, policy = governing(change, approval.entity), change.active_policy()
     receipt_id = f"rcpt_{suffix}"
     proposal_digest = digest(approval.proposal)
     draft = ReceiptDraft(
@@ -226,8 +231,10 @@ def _end_hold(
         domain_digest=None if domain is None else domain.digest,
         approval_id=approval.id,
         previous_receipt=approval.receipt_id,
+        policy_digest=None if policy is None else policy.digest,
     )
-    data = _about(approval) | (told or {})
+    limits.release(change, approval.holds)
+    data = _about(approval) | (told or {}) | limits.counted(change)
     data |= {
         "approval_id": approval.id,
         "outcome": "blocked",
@@ -288,7 +295,7 @@ def _record(
     data: dict[str, Any],
     receipt: ReceiptDraft | None = None,
 ) -> None:
-    domain = governing(change, approval.entity)
+    domain, policy = governing(change, approval.entity), change.active_policy()
     change.record(
         kind,
         actor,
@@ -298,10 +305,18 @@ def _record(
         version=None if domain is None else domain.version,
         data=data,
         receipt=receipt,
+        policy=None if policy is None else policy.version,
     )
 
 
-def _answer(change: Change, command: Review, approval: ApprovalRequest, *, decision: Decided | None = None) -> None:
+def _answer(
+    change: Change,
+    command: Review,
+    approval: ApprovalRequest,
+    *,
+    decision: Decided | None = None,
+    still: tuple[Needed, ...] = (),
+) -> None:
     answer = Reviewed(
         id=approval.id,
         status=approval.status,
@@ -314,6 +329,7 @@ def _answer(change: Change, command: Review, approval: ApprovalRequest, *, decis
         use_by=None if approval.use_by is None else rfc3339(approval.use_by),
         operation_id=None if change.run is None else change.run[0].id,
         decision=decision,
+        still_needed=still,
     )
     change.answer = answer
     change.put(CommandRow(change.tenant, command.id, command.digest, "final", json.encode(answer)))

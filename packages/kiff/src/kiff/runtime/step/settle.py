@@ -19,8 +19,10 @@ from kiff.protocol.state import EntityState
 from kiff.runtime.answers import Executed, Settled
 from kiff.runtime.commands import SYSTEM, Settle, about_entity
 from kiff.runtime.rows import CommandRow, Runway
+from kiff.runtime.step import limits
 from kiff.runtime.step.authority import minters
 from kiff.runtime.step.fold import governing, take_in
+from kiff.runtime.step.payload import Told, other_than_cleared, with_payloads
 from kiff.runtime.world import Change
 
 KIND = {
@@ -29,8 +31,6 @@ KIND = {
     "cancelled": "action_failed",
     "unknown": "action_unknown",
 }
-Told = tuple[tuple[str, bytes], ...]
-"""Events as (type, canonical payload)."""
 
 
 def settle(change: Change, command: Settle) -> None:
@@ -44,6 +44,8 @@ def settle(change: Change, command: Settle) -> None:
     try:
         by, actor = _reporter(change, clearance, contract, command)
         command, events = _events(change, clearance, contract, command)
+        if by == "app":
+            _as_cleared(clearance, events)
     except KiffError as refusal:
         change.answer = refusal
         return
@@ -71,6 +73,10 @@ def finish(
     }
     if clearance.status != "open":
         data["late"] = True
+    if report.status != "unknown":  # while nobody knows, what it may have used stays used
+        (limits.spend if report.status == "succeeded" else limits.release)(change, clearance.holds)
+        clearance = structs.replace(clearance, holds=limits.NO_HOLDS)
+        data |= limits.counted(change)
     change.record(
         KIND[report.status],
         actor,
@@ -96,6 +102,7 @@ def expire_clearance(change: Change, clearance: Clearance) -> bool:
     """
     if clearance.status != "open" or clearance.mode != "decide" or clearance.settles or change.at < clearance.deadline:
         return False
+    limits.spend(change, clearance.holds)  # it may have happened
     change.record(
         "clearance_expired",
         SYSTEM,
@@ -103,10 +110,12 @@ def expire_clearance(change: Change, clearance: Clearance) -> bool:
         trace=clearance.trace_id,
         cause=clearance.id,
         version=clearance.domain_version,
-        data={"action": clearance.action, "operation_id": clearance.id, "outcome": "unreported"},
+        data={"action": clearance.action, "operation_id": clearance.id, "outcome": "unreported"}
+        | limits.counted(change),
     )
     free_runway(change, clearance)
-    change.put(structs.replace(clearance, status="expired", settled_by="deadline", settled_at=change.at, due_at=None))
+    ended = {"status": "expired", "settled_by": "deadline", "settled_at": change.at, "due_at": None}
+    change.put(structs.replace(clearance, **ended, holds=limits.NO_HOLDS))
     return True
 
 
@@ -119,13 +128,13 @@ def tell_again(change: Change, clearance: Clearance) -> None:
 
 def free_runway(change: Change, clearance: Clearance) -> None:
     """Lets go of the runway; an operation that is disputed meanwhile takes it next."""
-    runway = change.get(Runway, clearance.entity) if clearance.holds_runway else None
+    runway = change.get(Runway, clearance.runway) if clearance.holds_runway else None
     if runway is None:
         return
     holder = runway.holder
     if not runway.in_doubt:
         if holder == clearance.id:
-            change.put(Runway(change.tenant, clearance.entity, None, runway.fencing))
+            change.put(Runway(change.tenant, clearance.runway, None, runway.fencing))
         return
     in_doubt = [waiting for waiting in runway.in_doubt.split(",") if waiting != clearance.id]
     if holder == clearance.id:
@@ -135,7 +144,7 @@ def free_runway(change: Change, clearance: Clearance) -> None:
 
 def _close_runway(change: Change, clearance: Clearance) -> None:
     """Takes the runway for an operation in doubt: at once when it is free, else when its holder lets go."""
-    runway = change.get(Runway, clearance.entity) if clearance.holds_runway else None
+    runway = change.get(Runway, clearance.runway) if clearance.holds_runway else None
     if runway is None or runway.holder == clearance.id:
         return
     if runway.holder is None:
@@ -189,7 +198,7 @@ def _events(change: Change, clearance: Clearance, contract: ActionContract, repo
     told = report.events
     if told is None:
         if len(declared) <= 1:
-            return report, tuple((name, b"{}") for name in declared)
+            return report, with_payloads(tuple((name, b"{}") for name in declared), clearance.payloads)
         wrong = f"it must say which of {', '.join(declared)} happened"
     else:
         domain = governing(change, clearance.entity)
@@ -199,12 +208,21 @@ def _events(change: Change, clearance: Clearance, contract: ActionContract, repo
         known = domain.events if open_ended and domain is not None else declared
         strange = [name for name, _ in told if name not in known]
         if not strange and (told or not declared):
-            return report, told
+            return report, with_payloads(told, clearance.payloads)
         wrong = f"`{strange[0]}` is not among the events it emits" if strange else "it must emit what it declares"
     if report.by == "caller":
         raise InvalidInput(f"`{clearance.action}`: {wrong}", field="events", emits=list(declared))
     message = f"the executor's answer does not fit `{clearance.action}`: {wrong}"
     return structs.replace(report, status="unknown", message=message), ()
+
+
+def _as_cleared(clearance: Clearance, events: Told) -> None:
+    """Raises InvalidInput: the app that was cleared reports something else than it was cleared for."""
+    for event, payload in events:
+        field = other_than_cleared(event, payload, clearance.payloads)
+        if field is not None:
+            message = f"`{field}` of `{event}` is not what `{clearance.action}` was cleared for"
+            raise InvalidInput(message, field=f"events.payload.{field}")
 
 
 def _emit(change: Change, clearance: Clearance, report: Settle, events: Told) -> EntityState | None:

@@ -15,7 +15,7 @@ from kiff.runtime.commands import Propose
 from kiff.server.problems import Problem
 from kiff.server.references import find
 from kiff.server.route import Answer, Call, Route
-from kiff.server.wire import Actor, Approval, ExecuteAnswer, approval, executed, refused
+from kiff.server.wire import Actor, Approval, ExecuteAnswer, approval, executed, refused, retry_after
 
 
 class Execute(Struct, forbid_unknown_fields=True):
@@ -94,7 +94,7 @@ async def execute(call: Call) -> Answer:
     if told.status is not None:
         return Answer(executed(told))
     status, refusal = refused(told)
-    return Answer(refusal, status, {"retry-after": "1"} if status == 429 else {})
+    return Answer(refusal, status, retry_after(told))
 
 
 async def validate(call: Call) -> Answer:
@@ -146,7 +146,7 @@ async def ask(call: Call) -> Answer:
         return Answer(refusal, status)
     row = await asyncio.to_thread(call.tower.store.row, ApprovalRequest, call.tenant, told.approval_id)
     assert row is not None, "the decision opened it"
-    return Answer(Asked(approval(row), refused(told)[1]), 201)
+    return Answer(Asked(approval(row, call.tower.clock.now()), refused(told)[1]), 201)
 
 
 def acting(actor: Actor | None) -> str | None:

@@ -9,13 +9,15 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, json
 
 from kiff.errors import Forbidden, NotFound
+from kiff.gate.quorum import concerns, counts, demands_of, lasting, votes_of
 from kiff.protocol.approval import ApprovalRequest, ApprovalStatus
 from kiff.protocol.ids import require_id
 from kiff.runtime.answers import Reviewed
 from kiff.runtime.pending import Pending
+from kiff.server.opened import opened
 from kiff.server.references import find
 from kiff.server.route import Answer, Call, Route
-from kiff.server.wire import Actor, Approval, ApprovalAnswer, Approvals, approval, refused
+from kiff.server.wire import Actor, Approval, ApprovalAnswer, Approvals, Needed, approval, needed, refused
 
 PAGE = 200
 SCAN = 5
@@ -43,13 +45,14 @@ class Filter(Struct, forbid_unknown_fields=True):
 
 
 class Verdict(Struct, omit_defaults=True):
-    """What this review made of it."""
+    """What this review made of it. `pending`: it counts, and the yes of those in `still_needed` is needed as well."""
 
     status: str
     reviewed_by: str
     reviewed_at: str
     reason: str
     use_by: str | UnsetType = UNSET
+    still_needed: list[Needed] | UnsetType = UNSET
 
 
 class ReviewAnswer(Struct):
@@ -94,8 +97,10 @@ async def _review(call: Call, verdict: Literal["grant", "deny", "cancel"]) -> An
     row = call.tower.store.row(ApprovalRequest, call.tenant, approval_id)
     assert row is not None, "it was just reviewed"
     decision = UNSET if told.decision is None else refused(told.decision)[1]
-    review = Verdict(told.status, told.reviewed_by, told.reviewed_at, told.reason, told.use_by or UNSET)
-    return Answer(ReviewAnswer(approval(row), review, told.receipt_id or UNSET, told.operation_id or UNSET, decision))
+    still = needed(told.still_needed) or UNSET
+    review = Verdict(told.status, told.reviewed_by, told.reviewed_at, told.reason, told.use_by or UNSET, still)
+    shown = approval(row, call.tower.clock.now(), opened(call, row))
+    return Answer(ReviewAnswer(shown, review, told.receipt_id or UNSET, told.operation_id or UNSET, decision))
 
 
 def _asker(call: Call, approval_id: str, actor: Actor | None, verdict: str) -> str | None:
@@ -139,7 +144,7 @@ async def _list(call: Call, entity: str | None, query: Filter) -> Answer:
 
 def _page(call: Call, entity: str | None, query: Filter) -> Approvals:
     """A page of what the caller may see, and what they may answer."""
-    sight, reviews, after = call.sight(), _reviewer(call), query.after
+    sight, reviews, after, now = call.sight(), _reviewer(call), query.after, call.tower.clock.now()
     found: list[Approval] = []
     for _ in range(SCAN):
         rows, more = _rows(call, query.status, after)
@@ -148,7 +153,7 @@ def _page(call: Call, entity: str | None, query: Filter) -> Approvals:
             if asked and (sight.approval(row) or reviews(row)):
                 if len(found) == query.limit:
                     return Approvals(found, after)
-                found.append(approval(row))
+                found.append(approval(row, now, opened(call, row)))
             after = row.id
         if not more:
             return Approvals(found)
@@ -170,16 +175,26 @@ async def show(call: Call) -> Answer:
     row = call.tower.store.row(ApprovalRequest, call.tenant, approval_id)
     if row is None or not (call.sight().approval(row) or _reviewer(call)(row)):
         raise NotFound(f"there is no approval `{approval_id}`", approval_id=approval_id)
-    return Answer(ApprovalAnswer(approval(row)))
+    return Answer(ApprovalAnswer(approval(row, call.tower.clock.now(), opened(call, row))))
 
 
 def _reviewer(call: Call) -> Callable[[ApprovalRequest], bool]:
-    """Whoever may answer an approval may read it."""
-    domains, roles = call.tower.runtime.read.domains(call.tenant), call.caller().roles
+    """Whoever may answer an approval may read it, and so may whoever said yes to it."""
+    domains, caller = call.tower.runtime.read.domains(call.tenant), call.caller()
+    roles, person, now = caller.roles, caller.principal.someone, call.tower.clock.now()
+
+    def counted(row: ApprovalRequest) -> bool:
+        demands, votes = demands_of(row), votes_of(row)
+        if any(vote.person == person for vote in votes):
+            return True
+        if row.status == "pending":
+            return counts(demands, lasting(votes, now), roles, person)
+        return concerns(demands, roles)
 
     def reviews(row: ApprovalRequest) -> bool:
         domain = domains.get(row.entity.split(":", 1)[0]) if call.covers(row.entity) else None
-        return domain is not None and all(domain.permits(roles, needed) for needed in row.reviewers.split(","))
+        permitted = domain is not None and all(domain.permits(roles, each) for each in row.reviewers.split(","))
+        return permitted and counted(row)
 
     return reviews
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType, json
+from msgspec import UNSET, Struct, UnsetType, json, structs
 
 from kiff.errors import Conflict, NotFound
 from kiff.runtime.rows import ActiveDomain, DomainVersion
@@ -98,14 +98,18 @@ class Domains(Struct):
 
 
 class Version(Struct):
-    """A published version. It was published when it governed first, and may have governed again since."""
+    """A published version. It was published when it governed, or shadowed, first, and may have governed again since.
+
+    `shadow`: it is asked beside the version that governs. `activated_at` is null when it never governed.
+    """
 
     version: str
     digest: str
     active: bool
+    shadow: bool
     published_at: str
-    activated_at: str
-    activated_by: str
+    activated_at: str | None
+    activated_by: str | None
 
 
 class Versions(Struct):
@@ -189,16 +193,17 @@ def _yaml(call: Call, slug: str, named: str | None) -> bytes:
 
 async def versions(call: Call) -> Answer:
     slug = slug_of(call)
-    activations = await asyncio.to_thread(_activations, call, slug)
+    activations = await asyncio.to_thread(_publications, call, slug)
     if not activations and note(call.tower.store, call.tenant, f"{KIND}{slug}") is None:
         raise unknown(slug)
-    active = {row.version for row in call.tower.store.rows(ActiveDomain, call.tenant)}
+    rows = call.tower.store.rows(ActiveDomain, call.tenant)
+    active, shadows = {row.version for row in rows}, {row.shadow_version for row in rows}
     told: dict[str, Version] = {}
     for record in activations:
-        data = record["data"]
+        data, governs = record["data"], record["kind"] == "domain_activated"
         name, at, by = data["version"], record["at"], record["actor"]["id"]
-        first = told[name].published_at if name in told else at
-        told[name] = Version(name, data["digest"], name in active, first, at, by)
+        before = told.get(name) or Version(name, data["digest"], name in active, name in shadows, at, None, None)
+        told[name] = structs.replace(before, activated_at=at, activated_by=by) if governs else before
     return Answer(Versions(slug, list(told.values())))
 
 
@@ -237,6 +242,12 @@ def _activations(call: Call, slug: str) -> list[dict[str, Any]]:
     """The records that made another version govern; an activation of what governed already is none."""
     records = call.tower.runtime.read.activations(slug, tenant=call.tenant)
     return [each for each in records if each["data"]["replaces"] != each["data"]["version"]]
+
+
+def _publications(call: Call, slug: str) -> list[dict[str, Any]]:
+    """The records that published a version, or made it govern."""
+    records = call.tower.runtime.read.activations(slug, tenant=call.tenant, shadows=True)
+    return [each for each in records if each["data"]["version"] not in (None, each["data"]["replaces"])]
 
 
 def _no_version(slug: str, version: str) -> NotFound:

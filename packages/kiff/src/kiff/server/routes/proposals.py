@@ -12,7 +12,7 @@ from kiff.protocol.ids import require_id
 from kiff.runtime.rows import Blob, CommandRow
 from kiff.server.references import typed
 from kiff.server.route import Answer, Call, Route
-from kiff.server.wire import DECIDE_STATUS, DecideAnswer, Operation, decided, operation
+from kiff.server.wire import DECIDE_STATUS, DecideAnswer, Operation, decided, operation, retry_after
 
 
 class Proposal(Struct, forbid_unknown_fields=True):
@@ -89,8 +89,7 @@ async def decide(call: Call) -> Answer:
         body.actor_id,
     )
     call.decided(told.outcome)
-    headers = {"retry-after": "1"} if told.outcome == "limit_exceeded" else {}
-    return Answer(decided(told), DECIDE_STATUS[told.outcome], headers)
+    return Answer(decided(told), DECIDE_STATUS[told.outcome], retry_after(told))
 
 
 def _of_domain(call: Call, entity: str, domain: str | None) -> None:

@@ -130,7 +130,8 @@ def _admit(body: Body, known: set[str], caller: Caller) -> None:
 def _refusal(told: Executed) -> Body:
     """Why the gate said no: the seed's sentence, the code, and what would have to change."""
     primary = told.reasons[0]
-    said = {"error": MESSAGES[primary.code], "action": told.action, "code": primary.code, "message": told.message}
+    error = MESSAGES.get(primary.code, told.message)  # the id of a rule has no sentence of KIFF's
+    said = {"error": error, "action": told.action, "code": primary.code, "message": told.message}
     opened = {} if told.approval_id is None else {"approval_id": told.approval_id}
     return said | opened | primary.detail | {"reasons": [each.code for each in told.reasons]}
 

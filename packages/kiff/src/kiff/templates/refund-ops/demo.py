@@ -1,6 +1,6 @@
 """The demo: real database, real ledger process, real signatures; five endings, a retry storm, and the proof.
 
-Then the five endings once more, over HTTP.
+Then the five endings once more, over HTTP, and the project one-refund-tool.
 
     python demo.py [--dir DATA] [--fresh] [-o text|json]
 
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -25,7 +26,7 @@ from executors import registry
 from ledger_process import LedgerProcess
 from over_http import Played, play_over_http
 from screen import Screen
-from story import PROMISES, Stage, order_id
+from story import PROMISES, WORD, Stage, order_id
 
 from kiff import KiffError, load, open_runtime
 from kiff.embedded import key_path
@@ -51,6 +52,7 @@ class Place:
         self.server = self.folder / "server"
         self.server_debits = self.folder / "outside" / "server-payments.jsonl"
         self.server_head = self.folder / "outside" / "server-head.txt"
+        self.one_tool = self.folder / "one-refund-tool"
 
     def prepare(self, *, fresh: bool) -> None:
         """Makes the folders, invisible to git; `fresh` removes what earlier runs left, and nothing else."""
@@ -61,7 +63,8 @@ class Place:
         if fresh:
             outside = (self.debits, self.head, self.server_debits, self.server_head)
             servers = (*self.server.glob("kiff.db*"), *self.server.glob("keys/default.*"))
-            for left in (*self.folder.glob("kiff.db*"), *outside, *servers):
+            others = (*self.one_tool.glob("kiff.db*"), self.one_tool / "payments.jsonl")
+            for left in (*self.folder.glob("kiff.db*"), *outside, *servers, *others):
                 left.unlink(missing_ok=True)
 
 
@@ -77,6 +80,7 @@ class Report:
     endings: list[dict[str, Any]] = field(default_factory=list)
     proof: dict[str, Any] = field(default_factory=dict)
     over_http: dict[str, Any] = field(default_factory=dict)
+    one_tool: list[dict[str, Any]] = field(default_factory=list)
     deviations: list[str] = field(default_factory=list)
 
 
@@ -145,6 +149,8 @@ def play(place: Place, screen: Screen, *, fresh: bool) -> Report:
     screen.blank()
     played = play_over_http(place.server, place.server_debits, place.server_head, domain, stage.endings)
     _over_http(screen, report, played)
+    sys.path.append(str(HERE / "one-refund-tool"))  # a project of its own
+    _one_tool(screen, report, import_module("three_outcomes").play(place.one_tool))
     screen.blank()
     if report.deviations:
         screen.last("blocked", f"{len(report.deviations)} not as promised; stderr says what")
@@ -251,6 +257,14 @@ def _over_http(screen: Screen, report: Report, played: Played) -> None:
         "receipts": found.issued,
         "receipts_verified": found.verified,
     }
+
+
+def _one_tool(screen: Screen, report: Report, played: Any) -> None:
+    """The same agent with one refund tool: what a call comes to depends on its amount."""
+    said = (f"{dollars(int(amount * 100))} {WORD.get(outcome, outcome)}" for amount, outcome, _ in played.calls[:3])
+    screen.proof("one tool", f"one refund tool: {', '.join(said)}", holds=not played.deviations)
+    report.deviations += [f"one tool: {deviation}" for deviation in played.deviations]
+    report.one_tool = [{"amount": amount, "outcome": outcome, "why": why} for amount, outcome, why in played.calls]
 
 
 def _debits(count: int) -> str:
