@@ -67,7 +67,7 @@ def cases(path: Path, draft: Draft) -> list[Case]:
     for page in pages(store, "default", 0):
         for record in filter(lambda each: isinstance(each, Decision), map(past, page)):
             assert isinstance(record, Decision)
-            again = judge.again(record, judge.ground(record), NO_HOLDS)
+            again = judge.again(record, judge.ground(record), record.at_ms, NO_HOLDS)
             assert isinstance(again, Again)
             made.append((again.law.domain, again.proposal, again.facts))
     store.close()

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 from simulate_cases import AGENT, HOUR, OWNER, SECOND, START, TILL, Life, Till
 
 from kiff import load
@@ -234,6 +235,15 @@ def test_a_proposal_that_is_gone_is_counted() -> None:
         del till.store._rows[key]
     [why] = till.simulate(SIXTY).undecided_because
     assert (why.why, why.decisions) == ("proposal_missing", 1)
+
+
+def test_a_decision_that_cannot_be_read_is_counted() -> None:
+    till = Till()
+    till.pay(5)
+    rows = till.store._records["default"]
+    rows[:] = [replace(row, body=row.body.replace(b'"outcome":', b'"outc0me":')) for row in rows]
+    [why] = till.simulate(SIXTY).undecided_because
+    assert (why.why, why.decisions) == ("unreadable", 1)
 
 
 def test_control_a_proposal_beside_the_log_is_decided_again() -> None:

@@ -43,7 +43,7 @@ KEYS = {
     "clearances": ("tenant", "id"),
     "blobs": ("tenant", "digest"),
 }
-BOOLEANS = {"holds_runway", "settles", "disputed"}
+BOOLEANS = {"binds_version", "human_only", "holds_runway", "settles", "disputed"}
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Kiff
 from remote_cases import Remote, clean_folder, served
 from served import DOMAIN
 
@@ -38,17 +37,17 @@ def told(out: str) -> dict[str, Any]:
     return found
 
 
-def test_without_a_file_or_a_database_there_is_nothing_to_try(kiff: Kiff, folder: Path) -> None:
+def test_without_a_file_or_a_database_there_is_nothing_to_try(kiff: Any, folder: Path) -> None:
     assert kiff("simulate", "nowhere.yaml").code == Exit.FAILED
     assert kiff("simulate", "--db", "nowhere.db").code == Exit.FAILED
 
 
-def test_a_window_that_is_none_is_refused(kiff: Kiff) -> None:
+def test_a_window_that_is_none_is_refused(kiff: Any) -> None:
     ran = kiff("simulate", "--since", "yesterday")
     assert (ran.code, "such as `90d`" in ran.err) == (Exit.FAILED, True)
 
 
-def test_the_same_domain_would_have_decided_the_same(kiff: Kiff) -> None:
+def test_the_same_domain_would_have_decided_the_same(kiff: Any) -> None:
     ran = kiff("simulate", "--fail-on", "new-allows")
     assert (ran.code, ran.out.splitlines()) == (
         Exit.DONE, ["action\tbefore\tafter\treason\tdecisions\tvalue\texample"],
@@ -56,35 +55,35 @@ def test_the_same_domain_would_have_decided_the_same(kiff: Kiff) -> None:
     assert "0 differ (0 newly allowed), 0 not decided again" in ran.err
 
 
-def test_what_differs_is_a_line_with_an_example(kiff: Kiff, folder: Path) -> None:
+def test_what_differs_is_a_line_with_an_example(kiff: Any, folder: Path) -> None:
     ran = kiff("simulate", smaller(folder))
     [line] = [line.split("\t") for line in ran.out.splitlines()[1:] if "\tallowed\t" in line]
     assert line[:5] == ["AUTO_REFUND", "allowed", "invalid", "invalid_parameter", "1"]
     assert kiff("explain", line[6]).code == Exit.DONE
 
 
-def test_programs_get_everything(kiff: Kiff, folder: Path) -> None:
+def test_programs_get_everything(kiff: Any, folder: Path) -> None:
     found = told(kiff("simulate", smaller(folder), "--against", "history", "--json").out)
     assert (found["kiff"], found["mode"], found["new_allows"]) == ("v1", "independent", 0)
     assert found["decisions"] == found["same"] + found["flipped"] + found["undecided"] + found["moot"]
     assert found["assumptions"] and found["window"]["complete"]
 
 
-def test_something_newly_allowed_fails_a_gate_that_asks_for_none(kiff: Kiff, folder: Path) -> None:
+def test_something_newly_allowed_fails_a_gate_that_asks_for_none(kiff: Any, folder: Path) -> None:
     laxer = draft(folder, "approval: required", "approval: never")
     assert kiff("simulate", laxer).code == Exit.DONE
     ran = kiff("simulate", laxer, "--fail-on", "new-allows")
     assert (ran.code, "newly allowed" in ran.err) == (Exit.FAILED, True)
 
 
-def test_only_one_action_and_only_a_window_count(kiff: Kiff, folder: Path) -> None:
+def test_only_one_action_and_only_a_window_count(kiff: Any, folder: Path) -> None:
     every = told(kiff("simulate", smaller(folder), "--json").out)["decisions"]
     one = told(kiff("simulate", smaller(folder), "--action", "AUTO_REFUND", "--json").out)["decisions"]
     none = told(kiff("simulate", smaller(folder), "--since", "2030-01-01T00:00:00Z", "--json").out)["decisions"]
     assert every > one > none == 0
 
 
-def test_a_draft_of_the_policy_needs_no_domain(kiff: Kiff, folder: Path) -> None:
+def test_a_draft_of_the_policy_needs_no_domain(kiff: Any, folder: Path) -> None:
     (folder / "policy.yaml").write_text(POLICY)
     found = told(kiff("simulate", "--policy", "policy.yaml", "--minutes-per-approval", "6", "--json").out)
     assert (found["domain"], found["policy"]) == (None, "caution-v1")
@@ -92,12 +91,12 @@ def test_a_draft_of_the_policy_needs_no_domain(kiff: Kiff, folder: Path) -> None
     assert found["approvals"]["minutes_per_day"] == 6
 
 
-def test_in_sequence_is_said_so(kiff: Kiff, folder: Path) -> None:
+def test_in_sequence_is_said_so(kiff: Any, folder: Path) -> None:
     found = told(kiff("simulate", smaller(folder), "--sequential", "--json").out)
     assert found["mode"] == "sequential"
 
 
-def test_people_see_a_table_with_the_examples_below(kiff: Kiff, folder: Path) -> None:
+def test_people_see_a_table_with_the_examples_below(kiff: Any, folder: Path) -> None:
     ran = kiff("simulate", smaller(folder), "-o", "text")
     assert "AUTO_REFUND allowed -> invalid  rcpt_" in ran.out
     assert "assumed: " in ran.err

@@ -132,7 +132,7 @@ def test_no_decision_is_milder_with_a_policy(chance: random.Random) -> None:
         assert SEVERITY[under.outcome] >= SEVERITY[without.outcome], (policy.content, call.action, facts)
         assert codes(under) >= codes(without) - {"approval_required"}, (policy.content, call.action, facts)
         stricter += SEVERITY[under.outcome] > SEVERITY[without.outcome]
-    assert stricter > ROUNDS // 10, "the control: policies do tighten"
+    assert stricter > ROUNDS // 20, "the control: policies do tighten"
 
 
 def test_more_of_a_policy_is_never_milder(chance: random.Random) -> None:
@@ -146,7 +146,7 @@ def test_more_of_a_policy_is_never_milder(chance: random.Random) -> None:
         under, under_less = decide(DOMAIN, call, facts, policy), decide(DOMAIN, call, facts, less)
         assert SEVERITY[under.outcome] >= SEVERITY[under_less.outcome], (policy.content, call.action, facts)
         stricter += under.outcome != under_less.outcome
-    assert stricter > ROUNDS // 20, "the control: what is left out is missed"
+    assert stricter > ROUNDS // 40, "the control: what is left out is missed"
 
 
 def test_the_order_of_a_policy_changes_nothing(chance: random.Random) -> None:

@@ -12,18 +12,16 @@ from authority_cases import FOUNDER, ORDER, PARCEL, TENANT, Shop, code, opened, 
 from msgspec import json, structs
 
 from kiff import Caller, Principal
-from kiff.canonical import digest
 from kiff.errors import AlreadyReviewed, ApprovalDecided, Forbidden, IdempotencyConflict
-from kiff.gate.quorum import Needed, votes_of
+from kiff.gate.quorum import Needed, demands_of, votes_of
 from kiff.protocol.approval import ApprovalRequest, Demand
 from kiff.protocol.authority import Member
 from kiff.protocol.instant import rfc3339
 from kiff.runtime.ports import Append
 from kiff.stores.sqlite import SqliteStore
 
-CONTRACT = digest(b"required:1")  # what a contract that asks for one person demands
-TWO = Demand("approval_required", CONTRACT, 2)
-THREE = Demand("approval_required", CONTRACT, 3)
+TWO = Demand("approval_required", "that of the contract", 2)
+THREE = Demand("approval_required", "that of the contract", 3)
 FINANCE = Demand("amount_above_threshold", "sha256:2", 1, ("finance",))
 TWO_OF_EITHER = Demand("amount_needs_two", "sha256:3", 2, ("admin", "finance"))
 PATIENCE_SECONDS = 60.0
@@ -39,7 +37,10 @@ def shop() -> Iterator[Shop]:
 def asks(shop: Shop, *demands: Demand, entity: str = PARCEL, by: Caller | None = None, **more: Any) -> str:
     """A held call whose approval asks for this; its id."""
     approval_id = shop.held(by or shop.agent(), entity)
-    row = structs.replace(approval(shop, approval_id), demands=json.encode(demands), **more)
+    row = approval(shop, approval_id)
+    [own] = demands_of(row)
+    asked = [structs.replace(each, digest=own.digest) if each.rule == own.rule else each for each in demands]
+    row = structs.replace(row, demands=json.encode(asked), **more)
     shop.store.append(Append([], [row], [], (), [], []))
     return approval_id
 

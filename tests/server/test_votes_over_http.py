@@ -8,10 +8,9 @@ import pytest
 from msgspec import json, structs
 from served import TENANT, Served
 
-from kiff.canonical import digest
 from kiff.client import Client
 from kiff.errors import AlreadyReviewed
-from kiff.gate.quorum import Needed
+from kiff.gate.quorum import Needed, demands_of
 from kiff.protocol.approval import ApprovalRequest, Demand
 from kiff.protocol.authority import Member
 from kiff.runtime.ports import Append
@@ -20,8 +19,6 @@ DEMANDS = (
     Demand("amount_above_threshold", "sha256:1", 1, ("finance",)),
     Demand("amount_needs_two", "sha256:2", 2, ("boss", "finance")),
 )
-OWN = Demand("approval_required", digest(b"required:1"))
-"""What the contract itself demands."""
 PEOPLE = {"ann": "boss", "bob": "boss", "fay": "finance", "fred": "finance", "lea": "legal"}
 
 
@@ -35,13 +32,14 @@ def panel(shop: Served) -> Served:
     return shop
 
 
-def held(shop: Served, order: str, **more: Any) -> str:
-    """A held refund that takes two people, one of them of finance."""
+def held(shop: Served, order: str, *, also: bool = False, **more: Any) -> str:
+    """A held refund that takes two people, one of them of finance; and what its contract asks `also`, so it can run."""
     shop.paid(order)
     approval_id: str = shop.execute(order, "REFUND_ORDER", 900.0).body["approval_id"]
     row = shop.tower.store.row(ApprovalRequest, TENANT, approval_id)
     assert row is not None
-    asks = structs.replace(row, **({"demands": json.encode(DEMANDS)} | more))
+    demands = json.encode((*DEMANDS, *(demands_of(row) if also else ())))
+    asks = structs.replace(row, **({"demands": demands} | more))
     shop.tower.store.append(Append([], [asks], [], (), [], []))
     return approval_id
 
@@ -105,7 +103,7 @@ def test_a_yes_that_is_not_the_last_is_answered_with_what_is_still_needed(panel:
 
 
 def test_the_last_yes_grants_and_nothing_is_needed_any_more(panel: Served) -> None:
-    approval_id = held(panel, "ord_7", demands=json.encode((*DEMANDS, OWN)))
+    approval_id = held(panel, "ord_7", also=True)
     grant(panel, approval_id, "fay")
     told = grant(panel, approval_id, "ann").body
     assert (told["review"]["status"], "still_needed" in told["review"]) == ("granted", False)

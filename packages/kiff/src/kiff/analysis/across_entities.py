@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import json
+
 from kiff.analysis.fields import Expected
 from kiff.analysis.history import bytes_of
 from kiff.analysis.runways import Held
 from kiff.protocol.limit import Usage
 from kiff.runtime.rows import Runway
+
+_KINDS = {"rate": "rate", "calendar": "budget", "sliding": "budget", "holders": "concurrency"}
 
 
 class AcrossEntities:
@@ -21,7 +25,10 @@ class AcrossEntities:
 
     @property
     def rows(self) -> Expected:
-        rows: Expected = {(Usage, id): {"state": state} for id, state in self._counts.items()}
+        rows: Expected = {
+            (Usage, id): {"state": state, "kind": _KINDS.get(json.decode(state).get("way"))}
+            for id, state in self._counts.items()
+        }
         for name, held in self._locks.items():
             if held.row is not None:
                 rows[Runway, name] = held.row

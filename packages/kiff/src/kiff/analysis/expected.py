@@ -238,6 +238,9 @@ class EntityRows:
     def _opened(self, record: dict[str, Any], data: dict[str, Any], expires_at: int) -> Fields:
         decided, proposal = self._decided["record"], self._decided["proposal"]
         contract = self._versions.contract(record["versions"]["domain"], data["action"])
+        before = decided["data"]["facts"].get("approval_id")
+        if before is not None and (ApprovalRequest, before) in self._rows:
+            self._rows[ApprovalRequest, before]["holds"] = NO_HOLDS  # the new one takes over what it kept
         approval = self._row(ApprovalRequest, data["approval_id"])
         approval |= {
             "status": "pending",
@@ -355,8 +358,9 @@ class EntityRows:
         clearance = self._row(Clearance, data["operation_id"])
         at = parse_rfc3339(record["at"], field="at")
         clearance.update(status=data["status"], settled_by=data["by"], settled_at=at)
-        if data["status"] != "unknown":
+        if data["status"] == "succeeded":
             clearance["holds"] = NO_HOLDS
+        if data["status"] != "unknown":
             self._runway.free(data["operation_id"])
         if data["by"] == "event":
             self._ingested["settled"] = data["operation_id"]

@@ -172,7 +172,12 @@ class _Replay:
         if any(row.erased for row in whole.sealed):
             self.decisions, self.erased = self.decisions - 1, self.erased + 1
             return
-        for field, found, expected in disagreements(data, decide(domain, whole, facts, policy)):
+        try:
+            decision = decide(domain, whole, facts, policy)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self.findings.add(where, "data.facts", f"cannot be decided again: {error}")
+            return
+        for field, found, expected in disagreements(data, decision):
             self.findings.add(where, field, f"recorded `{found}`, decided again `{expected}`")
 
 

@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("kiff.cli.check", "Say everything that is wrong with a domain, and how to mend it."),
     "completion": ("kiff.cli.completion", "Print what makes a shell complete kiff commands."),
     "demo": ("kiff.cli.demo", "Run the governed loop on a real database, in one screen."),
-    "diff": ("kiff.cli.diff", "Say what one version of a domain lets through that another does not."),
+    "diff": ("kiff.cli.diff", "Say what one version lets through that another does not."),
     "doctor": ("kiff.cli.doctor", "Look whether everything here is as it should be."),
     "domains": ("kiff.cli.domains", "Publish domain versions, and see which of them govern."),
     "entities": ("kiff.cli.entities", "See which entities there are, and what may be done with one."),

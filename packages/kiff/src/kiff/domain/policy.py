@@ -90,7 +90,8 @@ class Policy:
     def _code(self, id: str, taken: set[str]) -> str:
         """The reason on the receipt: the id, under the policy's name where the contract uses it already."""
         code = id
-        while code in taken:
+        others = {each.rule.id for each in self.rules} | {each.limit.id for each in self.limits}
+        while code in taken or (code != id and code in others):
             code = f"{self.name}.{code}"
         return code
 

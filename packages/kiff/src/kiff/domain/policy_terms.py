@@ -83,32 +83,30 @@ def _problems(word: str, text: str, scope: Scope, expected: Type | None, use: Us
 def _unmeasured(limit: Limit, place: Place) -> Iterator[Misfit]:
     """Its `max` may have more decimals than what it adds up there."""
     try:
-        measure_of(bound_limit(limit, limit.id, place.counted, place.scope, 1).limit)
+        measure_of(bound_limit(limit, limit.id, place.counted, place.scope, place.contract).limit)
     except ValueError as error:
         yield Misfit("max", "", Problem("bad_limit", str(error), "", 0, 0))
 
 
 def rule_over(part: PolicyRule, code: str, place: Place) -> BoundRule:
     """The rule over an action. When it does not fit, its condition has no value, so it withholds."""
-    quorum = place.domain.terms[place.contract.name].quorum
     found = next(misfits(part, place), None)
     if found is None:
-        bound = bound_rule(part.rule, code, place.scope, quorum)
+        bound = bound_rule(part.rule, code, place.scope, place.contract)
         return bound._replace(condition=_own_schedules(bound.condition, place.policy))
     always: Rule = replace(part.rule, when="true")
-    return bound_rule(always, code, {}, quorum)._replace(rule=part.rule, condition=_withheld(found, BOOL))
+    return bound_rule(always, code, {}, place.contract)._replace(rule=part.rule, condition=_withheld(found, BOOL))
 
 
 def limit_over(part: PolicyLimit, code: str, place: Place) -> BoundLimit:
     """The limit over an action. When it does not fit, how much it is asked for has no value, so it withholds."""
-    quorum = place.domain.terms[place.contract.name].quorum
     found = next(misfits(part, place), None)
     if found is None:
-        bound = bound_limit(part.limit, code, place.counted, place.scope, quorum)
+        bound = bound_limit(part.limit, code, place.counted, place.scope, place.contract)
         amount, key = (each and _own_schedules(each, place.policy) for each in (bound.amount, bound.key))
         return bound._replace(amount=amount, key=key)
     nobody: Limit = replace(part.limit, amount="", key="")
-    return bound_limit(nobody, code, place.counted, {}, quorum)._replace(amount=_withheld(found, INT))
+    return bound_limit(nobody, code, place.counted, {}, place.contract)._replace(amount=_withheld(found, INT))
 
 
 def _withheld(found: Misfit, type_: Type) -> Expression:

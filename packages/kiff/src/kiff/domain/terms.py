@@ -83,9 +83,10 @@ def terms_of(document: Json, contract: ActionContract, action: Json) -> Terms:
     """
     scope = action_scope(document, action)
     quorum = contract.approval_policy.quorum
-    rules = tuple(bound_rule(rule, rule.id, scope, quorum) for rule in contract.rules)
-    limits = tuple(bound_limit(limit, limit.id, document.get("domain", ""), scope, quorum) for limit in contract.limits)
-    own = Demand("approval_required", digest(b"required:%d" % quorum), quorum)
+    rules = tuple(bound_rule(rule, rule.id, scope, contract) for rule in contract.rules)
+    name = document.get("domain", "")
+    limits = tuple(bound_limit(limit, limit.id, name, scope, contract) for limit in contract.limits)
+    own = Demand("approval_required", _digest({"approval": "required"}, contract), quorum)
     # `conditional` without a rule that asks is read in the strictest way, like everything that is not stated.
     asking = any(rule.then == "require_approval" and rule.mode == "enforce" for rule in contract.rules)
     asking = asking or any(limit.over == "require_approval" for limit in contract.limits)
@@ -116,20 +117,21 @@ def with_more(terms: Terms, rules: Sequence[BoundRule], limits: Sequence[BoundLi
     )
 
 
-def bound_rule(rule: Rule, code: str, scope: Scope, quorum: int) -> BoundRule:
+def bound_rule(rule: Rule, code: str, scope: Scope, contract: ActionContract) -> BoundRule:
     """A rule over one action.
 
     Args:
-        quorum: the least that the action's contract asks, whatever rule asks.
+        contract: of the action; it says who answers, and how many people it takes at least, whatever rule asks.
 
     Raises:
         ExpressionError: its condition does not fit the action.
     """
-    demand = Demand(code, digest(admit(written_rule(rule)).data), max(rule.quorum, quorum), rule.roles)
+    quorum = max(rule.quorum, contract.approval_policy.quorum)
+    demand = Demand(code, _digest(written_rule(rule), contract), quorum, rule.roles)
     return BoundRule(rule, code, compile(rule.when, scope), demand)
 
 
-def bound_limit(limit: Limit, code: str, counted: str, scope: Scope, quorum: int) -> BoundLimit:
+def bound_limit(limit: Limit, code: str, counted: str, scope: Scope, contract: ActionContract) -> BoundLimit:
     """A limit over one action. Sums of money are kept in the unit that its amount has.
 
     Raises:
@@ -139,8 +141,20 @@ def bound_limit(limit: Limit, code: str, counted: str, scope: Scope, quorum: int
     key = compile(limit.key, scope, None) if limit.key else None
     if amount is not None and isinstance(amount.type, Decimal):
         limit = structs.replace(limit, unit=amount.type.unit)
-    demand = Demand(code, digest(admit(written_limit(limit)).data), quorum)
+    demand = Demand(code, _digest(written_limit(limit), contract), contract.approval_policy.quorum)
     return BoundLimit(limit, code, counted, amount, key, demand)
+
+
+def _digest(asks: Json, contract: ActionContract) -> str:
+    """What a demand says, and who may answer it: a yes of those who may no longer give it satisfies nothing."""
+    policy = contract.approval_policy
+    answered = {
+        "evidence": policy.evidence,
+        "human_only": policy.human_only,
+        "permissions": list(contract.reviewer_permissions),
+        "quorum": policy.quorum,
+    }
+    return digest(admit({"answered": answered, "asks": asks}).data)
 
 
 def _whole(

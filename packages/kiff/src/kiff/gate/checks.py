@@ -55,6 +55,7 @@ def permissions(case: Case) -> tuple[Objection, ...]:
     """Do the caller's roles carry every permission the contract requires, and nothing that must be kept apart?"""
     domain, roles = case.domain, case.facts.roles
     missing = [p for p in case.contract.required_permissions if not domain.permits(roles, p)]
+    given: frozenset[str] = frozenset()
     found = NONE
     if missing:
         given, found = _granted(case)
@@ -62,7 +63,7 @@ def permissions(case: Case) -> tuple[Objection, ...]:
     if missing:
         found += (Objection("permission_denied", "blocked", {"missing_permissions": missing, "roles": list(roles)}),)
     for apart in domain.separate:
-        if all(domain.permits(roles, permission) for permission in apart):
+        if all(permission in given or domain.permits(roles, permission) for permission in apart):
             detail = {"missing_permissions": [], "roles": list(roles), "held_together": list(apart)}
             found += (Objection("permission_denied", "blocked", detail),)
     return found

@@ -57,6 +57,9 @@ class Rate(Struct, frozen=True, gc=False, tag_field="way", tag="rate"):
         """Nothing comes back: asking is what a rate counts."""
         return self
 
+    def again(self, hold: Hold) -> Self:
+        return self
+
     def _ahead(self, now_ms: int) -> int:
         return (self.tat_ms - now_ms) * self.tokens + self.part
 
@@ -100,6 +103,10 @@ class Calendar(Struct, frozen=True, gc=False, tag_field="way", tag="calendar"):
     def release(self, hold: Hold) -> Self:
         freed = min(hold.amount, self.held) if hold.window == self.start_ms else 0
         return replace(self, held=self.held - freed)
+
+    def again(self, hold: Hold) -> Self:
+        """What was let go of is held again; in a window that has ended there is nothing to change."""
+        return replace(self, held=self.held + (hold.amount if hold.window == self.start_ms else 0))
 
 
 class Bucket(Struct, frozen=True, gc=False, array_like=True):
@@ -151,6 +158,12 @@ class Sliding(Struct, frozen=True, gc=False, tag_field="way", tag="sliding"):
     def release(self, hold: Hold) -> Self:
         return self._moved(hold, spend=False)
 
+    def again(self, hold: Hold) -> Self:
+        def with_it(bucket: Bucket) -> Bucket:
+            return replace(bucket, held=bucket.held + hold.amount) if bucket.first_ms == hold.window else bucket
+
+        return type(self)(tuple(map(with_it, self.buckets)))
+
     def _moved(self, hold: Hold, *, spend: bool) -> Self:
         def without(bucket: Bucket) -> Bucket:
             moved = min(hold.amount, bucket.held) if bucket.first_ms == hold.window else 0
@@ -182,6 +195,9 @@ class Holders(Struct, frozen=True, gc=False, tag_field="way", tag="holders"):
 
     def release(self, hold: Hold) -> Self:
         return type(self)(tuple(h for h in self.holders if h != hold.holder))
+
+    def again(self, hold: Hold) -> Self:
+        return type(self)(tuple(sorted({*self.holders, hold.holder})))
 
 
 Count = Rate | Calendar | Sliding | Holders

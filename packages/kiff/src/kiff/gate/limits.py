@@ -124,6 +124,11 @@ def release(usage: Usage, hold: Hold) -> Usage:
     return _with(usage, _of(usage, hold).release(hold))
 
 
+def hold_again(usage: Usage, hold: Hold) -> Usage:
+    """It was released as what did not happen, and somebody says that it did: it counts again, also over the cap."""
+    return _with(usage, _of(usage, hold).again(hold))
+
+
 def unused(limit: Limit, tenant: str, id: str) -> Usage:
     """The row of a limit that nothing was counted towards. `id` is from `usage_id`."""
     return Usage(tenant, id, limit.kind, _encoded(EMPTY[measure_of(limit).way]))

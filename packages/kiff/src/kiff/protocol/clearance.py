@@ -28,7 +28,7 @@ class Clearance(Struct, frozen=True, gc=False):
         disputed: a later answer contradicted the settled one.
         due_at: when a sweep should look at it; None once it has ended.
         runway: what it holds: the entity, or what the action's lock names; empty without a lock.
-        holds: JSON list of `Hold`: what limits keep for it.
+        holds: JSON list of `Hold`: what limits keep for it; after a failure, what they kept, should it be contradicted.
         payloads: JSON object: event -> the payload that a report which says nothing of it stands for.
     """
 

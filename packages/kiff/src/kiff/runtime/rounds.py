@@ -16,7 +16,7 @@ from kiff.runtime.world import Change, NotLoaded, World
 
 ROUNDS = 3
 """How often a batch is stepped again after a conflict."""
-LOADS = 6
+LOADS = 12
 """How often a step may ask for more keys: one row may name the next, and a shadow asks after everything else."""
 
 

@@ -36,7 +36,7 @@ class Ground(NamedTuple):
         contract: as it was in force.
         undecided: why none of them can be made again.
         told: whether a decision without attributes had none, and not only no use for them.
-        declared: the attributes that there were.
+        unheard_of: the attributes that the draft reads and that there were not.
     """
 
     concerns: bool
@@ -45,7 +45,7 @@ class Ground(NamedTuple):
     contract: ActionContract | None
     undecided: str | None
     told: bool
-    declared: frozenset[str]
+    unheard_of: frozenset[str]
 
 
 class Again(NamedTuple):
@@ -81,10 +81,11 @@ class Judge:
         self._entities = entities
         self._grounds: dict[tuple[str, str | None, str | None, str], Ground] = {}
 
-    def again(self, record: Decision, ground: Ground, held: bytes) -> Again | Undecided:
+    def again(self, record: Decision, ground: Ground, at: int, held: bytes) -> Again | Undecided:
         """The decision, made again.
 
         Args:
+            at: its instant (ms).
             held: what limits keep for an approval of this very call.
         """
         data, law, asks = record.data, ground.law, ground.asks
@@ -96,15 +97,16 @@ class Judge:
         proposal = self._proposal(data, body)
         if isinstance(proposal, Undecided):
             return proposal
-        facts, looked = self._facts(record, law, asks), list[Looked]()
+        facts = self._facts(record, law, asks, at)
+        looked: list[Looked] = []
         if asks is not None and facts.state is not None:
             if asks.attributes and not (data.facts.attributes or ground.told or self._entities is not None):
                 return Undecided("attributes_not_recorded")
             if asks.terms.limits:
-                looked = self._counted.look(record.at_ms, asks.terms, environment(proposal, facts), held)
+                looked = self._counted.look(at, asks.terms, environment(proposal, facts), held)
                 facts = structs.replace(facts, usage={each.bound.code: each.facts for each in looked})
         verdict = decide(law.domain, proposal, facts, law.policy)
-        if verdict.outcome == "blocked" and self._misses(verdict, ground, facts):
+        if ground.unheard_of and self._entities is None and _misses(verdict, ground, facts):
             return Undecided("attributes_not_recorded")
         return Again(ground, law, body, proposal, facts, looked, verdict)
 
@@ -153,12 +155,12 @@ class Judge:
             return Undecided("sensitive_missing")
         return Undecided("sensitive_erased") if any(row.erased for row in found.sealed) else found
 
-    def _facts(self, record: Decision, law: Law, asks: Asks | None) -> Facts:
+    def _facts(self, record: Decision, law: Law, asks: Asks | None, at: int) -> Facts:
         """What the decision was made from, with the draft's time windows, defaults and demands in place of the old."""
-        facts, at = record.data.facts, record.at_ms
+        facts = record.data.facts
         if self._entities is not None:
             facts = self._entities.facts(law, record.entity or "", facts)
-        covers, schedules = facts.covers, () if asks is None else asks.schedules
+        covers = facts.covers
         if covers and asks is not None:
             asked = asks.terms.demands.values()
             covers = tuple(each for each in asked if any(_is_met(each, was) for was in covers)) or covers
@@ -174,19 +176,17 @@ class Judge:
             True if facts.executor_ready is None else facts.executor_ready,
             at,
             {**law.domain.defaults, **facts.attributes},
-            {name: schedule.is_open(at) for name, schedule in schedules},
+            {} if asks is None else asks.windows.at(at),
             {},
             covers,
             facts.erased,
         )
 
-    def _misses(self, verdict: Verdict, ground: Ground, facts: Facts) -> bool:
-        """Whether an error comes from an attribute that there was not when the decision was made."""
-        if self._entities is not None or ground.asks is None:
-            return False
-        if not any(each.code == "policy_error" for each in verdict.objections):
-            return False
-        return not ground.asks.attributes - facts.attributes.keys() <= ground.declared
+
+def _misses(verdict: Verdict, ground: Ground, facts: Facts) -> bool:
+    """Whether an error comes from an attribute that there was not when the decision was made."""
+    errs = any(each.code == "policy_error" for each in verdict.objections)
+    return errs and not ground.unheard_of <= facts.attributes.keys()
 
 
 def _ground(concerns: bool, law: Law | None, known: Domain | None, action: str) -> Ground:
@@ -199,8 +199,8 @@ def _ground(concerns: bool, law: Law | None, known: Domain | None, action: str) 
         undecided = "unknown_action"
     reads = known is not None and contract is not None and known.terms[action].reads
     told = known is not None and (reads or not known.attributes)
-    declared = frozenset(() if known is None else known.attributes)
-    return Ground(concerns, law, asks, contract, undecided, told, declared)
+    unheard_of = frozenset(() if asks is None else asks.attributes) - set(() if known is None else known.attributes)
+    return Ground(concerns, law, asks, contract, undecided, told, unheard_of)
 
 
 def _is_met(demand: Demand, was: Demand) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from kiff.analysis.history import Versions
@@ -18,6 +18,7 @@ from kiff.protocol.action import ActionContract
 from kiff.protocol.limit import Limit
 from kiff.runtime.ports import Store
 
+_MINUTE = 60_000
 _DAY = 86_400_000
 _LONGEST = {
     "hour": _DAY // 24,
@@ -31,18 +32,37 @@ _IN_FLIGHT = _DAY
 _OWN = frozenset({"id", "state", "version"})
 
 
+class Windows:
+    """The time windows that an action reads. They open and close on full minutes, so an answer is good for a minute."""
+
+    __slots__ = ("_minute", "_open", "_schedules")
+
+    def __init__(self, schedules: Iterable[tuple[str, Schedule]]) -> None:
+        self._schedules = tuple(schedules)
+        self._minute = -1
+        self._open: dict[str, bool] = {}
+
+    def at(self, at_ms: int) -> dict[str, bool]:
+        """Which are open; nobody changes what is given."""
+        minute = at_ms // _MINUTE
+        if minute != self._minute:
+            self._open = {name: schedule.is_open(at_ms) for name, schedule in self._schedules}
+            self._minute = minute
+        return self._open
+
+
 class Asks(NamedTuple):
     """What an action asks under one law.
 
     Args:
-        schedules: the time windows that its conditions read.
+        windows: the time windows that its conditions read.
         attributes: those of the entity that they read.
         money: (parameter, unit) of those that have one and are no secret.
     """
 
     contract: ActionContract
     terms: Terms
-    schedules: tuple[tuple[str, Schedule], ...]
+    windows: Windows
     attributes: frozenset[str]
     money: tuple[tuple[str, str], ...]
 
@@ -67,14 +87,14 @@ class Law:
         name = contract.name
         terms = self.domain.terms[name] if self.policy is None else self.policy.over(self.domain, name)
         reads = {path for expression in expressions(terms) for path in expression.reads}
-        schedules = tuple((n, each) for n, each in self.schedules.items() if f"schedule.{n}" in reads)
+        windows = Windows((n, each) for n, each in self.schedules.items() if f"schedule.{n}" in reads)
         read = {path.split(".")[1] for path in reads if path.startswith("entity.")}
         money = tuple(
             (parameter, schema["unit"])
             for parameter, schema in (contract.parameters or {}).items()
             if schema.get("unit") and not schema.get("sensitive")
         )
-        return Asks(contract, terms, schedules, frozenset(read - _OWN), money)
+        return Asks(contract, terms, windows, frozenset(read - _OWN), money)
 
 
 def expressions(terms: Terms) -> Iterator[Expression]:

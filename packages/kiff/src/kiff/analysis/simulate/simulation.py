@@ -150,13 +150,14 @@ class _Simulation:
         ground, data = self._judge.ground(record), record.data
         if not ground.concerns:
             return
-        self._then.expire(record.at_ms)
+        at = record.at_ms
+        self._then.expire(at)
         counts = record.seq >= self._count_from and self._question.action in (None, data.action)
         if self._then.is_moot(data):
             self._then.moot(record, ground)
             self._tally.is_moot(counts)
             return
-        again = self._judge.again(record, ground, self._then.held_for(data))
+        again = self._judge.again(record, ground, at, self._then.held_for(data))
         if isinstance(again, Undecided):
             if counts:
                 self._tally.undecided(again.why, receipt_of(record))

@@ -84,6 +84,14 @@ def reserve(change: Change, looked: Sequence[Looked], holder: str) -> bytes:
     return json.encode(kept) if kept else NO_HOLDS
 
 
+def let_go(change: Change, before: bytes, after: bytes) -> None:
+    """Releases what an approval kept and whoever takes over from it does not: a key moved, a limit is gone or full."""
+    taken = {hold.usage for hold in holds_of(after)}
+    left = [hold for hold in holds_of(before) if hold.usage not in taken]
+    if left:
+        release(change, json.encode(left))
+
+
 def _waits(each: Looked, verdict: Verdict) -> bool:
     return verdict.fits and each.bound.limit.kind != "concurrency"
 
@@ -98,6 +106,12 @@ def release(change: Change, holds: bytes) -> None:
     """What was held did not happen."""
     for hold in _held(change, holds):
         change.put(limits.release(_row(change, hold), hold))
+
+
+def hold_again(change: Change, holds: bytes) -> None:
+    """What was let go of as something that did not happen may have happened after all."""
+    for hold in _held(change, holds):
+        change.put(limits.hold_again(_row(change, hold), hold))
 
 
 def counted(change: Change) -> dict[str, Any]:

@@ -144,10 +144,12 @@ def attempt(change: Change, this: Attempt) -> Decision:
     if terms is not None and terms.reads and domain is not None and facts.state is not None:
         facts = structs.replace(facts, **told(domain, policy, entity, change.at))
         env = environment(proposal, facts)
+    runway = runway_of(domain, terms, proposal, env)
+    # Before limits are looked at: an operation that ends here lets go of what it held of them.
+    facts = structs.replace(facts, holder=_holder(change, runway))
+    if terms is not None and env:
         looked = limits.look(change, terms, env, holds)
         facts = structs.replace(facts, usage={each.bound.code: each.facts for each in looked})
-    runway = runway_of(domain, terms, proposal, env)
-    facts = structs.replace(facts, holder=_holder(change, runway))
     decision = decide(domain, proposal, facts, policy)
     shadow = None
     if domain is not None and active is not None and active.shadow_version is not None:
@@ -178,8 +180,10 @@ def _approval(change: Change, this: Attempt, version: int) -> tuple[ApprovalRequ
 
 
 def _covers(terms: Terms | None, approval: ApprovalRequest | None) -> tuple[Demand, ...]:
-    """What the grant was asked for."""
-    return () if terms is None or approval is None else quorum.demands_of(approval)
+    """What the grant was asked for; one from before grants said so leaves it out, and covers its contract."""
+    if terms is None or approval is None or approval.demands == b"[]":
+        return ()
+    return quorum.demands_of(approval)
 
 
 def _holder(change: Change, name: str) -> str | None:
@@ -248,6 +252,7 @@ class _Writer:
         holds = limits.reserve(change, self.looked, clearance_id)
         if self.facts.approval == "granted":
             assert self.approval is not None, "a granted standing comes from an approval"
+            limits.let_go(change, self.approval.holds, holds)
             used = {"status": "consumed", "consumed_by": clearance_id, "due_at": None, "holds": limits.NO_HOLDS}
             change.put(structs.replace(self.approval, **used))
         self._decision_recorded(expires_at=deadline, clearance_id=clearance_id)
@@ -302,7 +307,7 @@ class _Writer:
 
     def hold(self) -> None:
         change, contract = self.change, self._contract()
-        approval = self._asked() or self._open_approval(contract)
+        approval = self._asked() or self._taking_over(self._open_approval(contract))
         self._decision_recorded(expires_at=approval.expires_at, approval_id=approval.id)
         data = {
             "action": self.proposal.action,
@@ -352,6 +357,13 @@ class _Writer:
             return None
         asked = quorum.demands_of(self.approval)
         return self.approval if all(each in asked for each in self.decision.demands) else None
+
+    def _taking_over(self, opened: ApprovalRequest) -> ApprovalRequest:
+        """A new hold counts what the one before it kept, which then keeps nothing: a hold is settled once."""
+        if self.approval is not None and self.approval.holds != limits.NO_HOLDS:
+            limits.let_go(self.change, self.approval.holds, opened.holds)
+            self.change.put(structs.replace(self.approval, holds=limits.NO_HOLDS))
+        return opened
 
     def _open_approval(self, contract: ActionContract) -> ApprovalRequest:
         change, proposal, policy = self.change, self.proposal, contract.approval_policy

@@ -37,6 +37,11 @@ def may_not_review(change: Change, command: Review, approval: ApprovalRequest) -
     if lacking:
         message = f"answering this approval takes {', '.join(lacking) or 'a permission its contract names'}"
         return Forbidden(message, reason="permission_denied", approval_id=approval.id, missing_permissions=lacking)
+    assert domain is not None, "without one, every permission is lacking"
+    for apart in domain.separate:
+        if all(domain.permits(command.caller.roles, permission) for permission in apart):
+            message = f"no one may hold {' and '.join(apart)}, and whoever does answers nothing"
+            return Forbidden(message, reason="permission_denied", approval_id=approval.id)
     return None
 
 

@@ -75,7 +75,8 @@ def finish(
         data["late"] = True
     if report.status != "unknown":  # while nobody knows, what it may have used stays used
         (limits.spend if report.status == "succeeded" else limits.release)(change, clearance.holds)
-        clearance = structs.replace(clearance, holds=limits.NO_HOLDS)
+        if report.status == "succeeded":  # what failed may be contradicted, and then it holds them again
+            clearance = structs.replace(clearance, holds=limits.NO_HOLDS)
         data |= limits.counted(change)
     change.record(
         KIND[report.status],
@@ -266,7 +267,8 @@ def _contradict(change: Change, clearance: Clearance, report: Settle, *, by: str
         "settled": clearance.status,
         "settled_by": clearance.settled_by,
     }
-    _record_about(change, clearance, "outcome_contradicted", actor, data)
+    limits.hold_again(change, clearance.holds)
+    _record_about(change, clearance, "outcome_contradicted", actor, data | limits.counted(change))
     _close_runway(change, clearance)
     change.put(structs.replace(clearance, status="unknown", disputed=True))
     message = f"reported {report.status}, but it was settled as {clearance.status} by {clearance.settled_by}"

@@ -5,6 +5,7 @@ Nothing here writes: a version that only shadows is asked with it too.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from msgspec import json
@@ -20,8 +21,8 @@ from kiff.protocol.proposal import Proposal
 from kiff.protocol.state import EntityState
 from kiff.runtime.world import Change
 
-MAX_LOCK_KEY = 128
-"""Longer keys of a lock stand as their digest."""
+_PLAIN = re.compile(r"[A-Za-z0-9_.:@,~+-]{0,128}")
+"""Other keys of a lock, and longer ones, stand as their digest: no store has to keep what a caller makes up."""
 
 
 def terms_for(domain: Domain | None, policy: Policy | None, proposal: Proposal) -> Terms | None:
@@ -53,7 +54,7 @@ def runway_of(domain: Domain | None, terms: Terms | None, proposal: Proposal, en
         key = str(terms.lock(env))
     except EvaluationError:
         return ""  # the gate asks it too, and withholds
-    return f"lock/{domain.name}/{key if len(key) <= MAX_LOCK_KEY else digest(key.encode())}"
+    return f"lock/{domain.name}/{key if _PLAIN.fullmatch(key) else digest(key.encode())}"
 
 
 def executor_ready(change: Change, domain: Domain | None, proposal: Proposal) -> bool | None:
