@@ -175,6 +175,13 @@ class TestOver:
         policy = load_policy(one("{id: house.a, when: 'true', then: deny}"))
         assert [bound.code for bound in policy.over(taken, "REFUND").rules] == ["house.a", "house.house.a"]
 
+    def test_a_limit_that_is_renamed_never_takes_the_code_of_another(self) -> None:
+        """Of two limits under one code, one would be judged by what the other counted."""
+        taken = load(SHOP.content.replace(b'"id":"too_much"', b'"id":"calls"'))
+        limits = "[{id: calls, kind: rate, max: 2, per: 1h}, {id: house.calls, kind: rate, max: 1000, per: 1h}]"
+        bound = load_policy(f"policy: house\nlimits: {limits}\n").over(taken, "REFUND").limits
+        assert [(each.code, each.limit.max) for each in bound] == [("house.house.calls", 2), ("house.calls", 1000)]
+
     def test_a_quorum_is_at_least_the_contracts(self) -> None:
         policy = load_policy(HOUSE)
         assert policy.over(SHOP, "REFUND").demands["large"].quorum == 2

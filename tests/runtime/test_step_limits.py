@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import pytest
 from lane_cases import AGENT, HUMAN, told
-from limit_cases import BUDGET, FLIGHT, OTHER, RATE, TRUSTED, TillRuntime
+from limit_cases import BUDGET, FLIGHT, OTHER, RATE, TRUSTED, TillRuntime, till
 from msgspec import structs
 
-from kiff.analysis.replay import replay_store
 from kiff.analysis.verify import verify_store
 from kiff.protocol.limit import Usage
 from kiff.runtime.ports import Append
@@ -21,19 +16,6 @@ ASKS = """
     rules:
       - {id: large, when: parameters.amount >= 40, then: require_approval}
 """
-
-
-@contextmanager
-def till(limit: str = BUDGET, **options: Any) -> Iterator[TillRuntime]:
-    """A till whose log and rows are verified, and whose history is decided again, at the end."""
-    opened = TillRuntime(limit, **options)
-    try:
-        yield opened
-    finally:
-        opened.payer.door.set()
-        opened.runtime.close()
-    assert verify_store(opened.store, TRUSTED).problems == ()
-    assert replay_store(opened.store).problems == ()
 
 
 def test_what_goes_over_the_budget_is_refused_and_not_paid() -> None:
