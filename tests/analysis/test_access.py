@@ -8,9 +8,9 @@ import pytest
 from governed_cases import DOMAIN, TEXT, changed
 
 from kiff import load
-from kiff.analysis.access import Access, access, access_json, pair
-from kiff.analysis.governed import governed
-from kiff.analysis.moves import moves
+from kiff.analysis.access.calls import Access, access, access_json, pair
+from kiff.analysis.access.governed import governed
+from kiff.analysis.access.moves import moves
 from kiff.analysis.prove import prove_access
 from kiff.domain import load_policy
 from kiff.errors import InvalidInput

@@ -9,9 +9,9 @@ import pytest
 from governed_cases import DOMAIN, changed, one_action
 
 from kiff import load
-from kiff.analysis.boundaries import candidates
-from kiff.analysis.candidate import Candidate, ask
-from kiff.analysis.sample_text import sample_text
+from kiff.analysis.boundaries.candidate import Candidate, ask
+from kiff.analysis.boundaries.candidates import candidates
+from kiff.analysis.boundaries.sample_text import sample_text
 from kiff.domain.parameters import searcher
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from suite_cases import ANNOTATED, DOCUMENTS, SMALL, failures, suite_of
 
-from kiff.analysis.boundaries import candidates
-from kiff.analysis.candidate import as_test, ask
+from kiff.analysis.boundaries.candidate import as_test, ask
+from kiff.analysis.boundaries.candidates import candidates
 from kiff.analysis.cases import Library, load_suite
 from kiff.analysis.cases.boundary import boundaries
 from kiff.analysis.cases.mutation import score

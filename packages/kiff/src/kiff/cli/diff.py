@@ -78,14 +78,16 @@ def compared(before: Domain, after: Domain, seconds: float | None) -> dict[str, 
     Raises:
         InvalidInput: they govern different entity types; or a proof is asked for and the solver is not installed.
     """
-    from kiff.analysis.difference import difference_json  # brings the gate and the step, which other commands lack
+    from kiff.analysis.access.difference import (
+        difference_json,  # brings the gate and the step, which other commands lack
+    )
 
     return {"before": before.version, "after": after.version, **difference_json(before, after, seconds)}
 
 
 def _under(domain: Domain, policy: Path | None) -> Domain:
     """The domain with what a policy adds to it."""
-    from kiff.analysis.governed import governed
+    from kiff.analysis.access.governed import governed
 
     return domain if policy is None else governed(domain, read_policy(policy))
 

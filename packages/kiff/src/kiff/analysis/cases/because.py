@@ -8,11 +8,11 @@ from typing import Any
 
 from msgspec import json
 
+from kiff.analysis.boundaries.examples import plain
 from kiff.analysis.cases.document import Expectation
 from kiff.analysis.cases.expectation import Seen
 from kiff.analysis.cases.source import Subject
 from kiff.analysis.cases.structure import terms_of
-from kiff.analysis.examples import plain
 from kiff.domain.expr import EvaluationError, Expression
 from kiff.domain.terms import Terms
 from kiff.domain.units import MINOR_DIGITS

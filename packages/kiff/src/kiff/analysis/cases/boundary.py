@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from kiff.analysis.boundaries import candidates
-from kiff.analysis.candidate import Candidate, env_of
+from kiff.analysis.boundaries.candidate import Candidate, env_of
+from kiff.analysis.boundaries.candidates import candidates
+from kiff.analysis.boundaries.examples import plain
 from kiff.analysis.cases.document import Json
 from kiff.analysis.cases.source import Subject, Unloadable, domain_of
 from kiff.analysis.cases.structure import terms_of
 from kiff.analysis.cases.turn import Verdict, turns, verdict_of
-from kiff.analysis.examples import plain
 from kiff.canonical import MAX_INT
 from kiff.domain import Domain
 from kiff.domain.expr import EvaluationError

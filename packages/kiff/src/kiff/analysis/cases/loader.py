@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct, convert
 
+from kiff.analysis.boundaries.instants import ORDINARY
 from kiff.analysis.cases.document import (
     Call,
     Case,
@@ -22,7 +23,6 @@ from kiff.analysis.cases.document import (
 from kiff.analysis.cases.schema import CASES
 from kiff.analysis.cases.source import FileIssue, Library, Subject, Unloadable, read
 from kiff.analysis.cases.structure import OWN, VERBS, structure, written_cases, written_rows, written_steps
-from kiff.analysis.instants import ORDINARY
 from kiff.canonical import admit
 from kiff.domain.document import seconds
 from kiff.domain.domain import MAX_CONTENT_BYTES

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from kiff.analysis.candidate import Candidate
+from kiff.analysis.boundaries.candidate import Candidate
+from kiff.analysis.boundaries.examples import exactly, plain
+from kiff.analysis.boundaries.relations import number
 from kiff.analysis.cases.document import Call, Case, Expectation, Step, Thing
 from kiff.analysis.cases.run import observe
 from kiff.analysis.cases.source import Subject
 from kiff.analysis.cases.structure import terms_of
-from kiff.analysis.examples import exactly, plain
-from kiff.analysis.relations import number
 from kiff.domain.expr.node import Literal, walk
 from kiff.protocol.actor import Caller
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-from kiff.analysis.examples import beside, exactly
+from kiff.analysis.boundaries.examples import beside, exactly
 from kiff.domain.expr import BOOL, Expression
 from kiff.domain.expr.closures import closure
 from kiff.domain.expr.node import Binary, Leaf, Literal, Node, OneOf, walk

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from kiff.analysis.examples import beside, digits_of, exactly
+from kiff.analysis.boundaries.examples import beside, digits_of, exactly
 from kiff.analysis.explain.answer import Bound, ParameterChange
 from kiff.analysis.explain.made import Made
 from kiff.analysis.explain.tried import WORDS, outcome

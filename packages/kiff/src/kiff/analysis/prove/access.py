@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from kiff.analysis.access import (
+from kiff.analysis.access.calls import (
     CALLS,
     KINDS,
     Access,
@@ -18,13 +18,13 @@ from kiff.analysis.access import (
     pair,
     told,
 )
-from kiff.analysis.dimensions import conditions, dimensions, unset_attributes
+from kiff.analysis.access.review_terms import covers
+from kiff.analysis.boundaries.dimensions import conditions, dimensions, unset_attributes
 from kiff.analysis.prove.calls import Call
 from kiff.analysis.prove.showing import Proved, Undecided, shown
 from kiff.analysis.prove.smt import SECONDS, Term, library
 from kiff.analysis.prove.study import candidate_of
 from kiff.analysis.prove.world import World
-from kiff.analysis.review_terms import covers
 from kiff.domain import Domain
 from kiff.domain.issue import shown as quoted
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from kiff.analysis.carried import relation
+from kiff.analysis.access.carried import relation
 from kiff.analysis.prove.schemas import fits
 from kiff.analysis.prove.smt import Term
 from kiff.analysis.prove.translate import Truth, meaning, truth

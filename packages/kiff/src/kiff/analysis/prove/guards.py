@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
-from kiff.analysis.occurrences import Occurrence, event_test, guard_space, occurrence_of, occurrences, seen_by
+from kiff.analysis.access.occurrences import Occurrence, event_test, guard_space, occurrence_of, occurrences, seen_by
+from kiff.analysis.boundaries.space import Assignment
 from kiff.analysis.prove.remark import Remark
 from kiff.analysis.prove.rules import REALS, Result, unknown
 from kiff.analysis.prove.schemas import fits
@@ -16,7 +17,6 @@ from kiff.analysis.prove.smt import SECONDS, Term
 from kiff.analysis.prove.study import says
 from kiff.analysis.prove.translate import truth
 from kiff.analysis.prove.world import World
-from kiff.analysis.space import Assignment
 from kiff.domain import Domain
 from kiff.domain.document import Json
 from kiff.domain.issue import Path, shown

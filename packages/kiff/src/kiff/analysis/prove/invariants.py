@@ -17,8 +17,8 @@ from typing import Literal
 
 from msgspec import Struct, json
 
-from kiff.analysis.boundaries import candidates
-from kiff.analysis.candidate import Candidate, as_test, ask, env_of
+from kiff.analysis.boundaries.candidate import Candidate, as_test, ask, env_of
+from kiff.analysis.boundaries.candidates import candidates
 from kiff.analysis.prove.paths import unapproved_path
 from kiff.analysis.prove.remark import Remark
 from kiff.analysis.prove.rules import REALS, unknown

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from kiff.analysis.candidate import Candidate, as_test, ask
-from kiff.analysis.occurrences import Occurrence, lands, occurrences
+from kiff.analysis.access.occurrences import Occurrence, lands, occurrences
+from kiff.analysis.boundaries.candidate import Candidate, as_test, ask
 from kiff.analysis.prove.remark import Remark
 from kiff.analysis.prove.showing import Proved, Undecided
 from kiff.analysis.prove.smt import SECONDS

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from itertools import permutations
 from typing import NamedTuple
 
+from kiff.analysis.access.review_terms import covers
 from kiff.analysis.prove.remark import Remark
 from kiff.analysis.prove.showing import Proved, Undecided
 from kiff.analysis.prove.smt import Term
 from kiff.analysis.prove.study import Probe, Study, says
 from kiff.analysis.prove.translate import Truth
-from kiff.analysis.review_terms import covers
 from kiff.domain.issue import Path, shown
 from kiff.domain.terms import BoundRule
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from math import ceil, floor
 from typing import Any
 
-from kiff.analysis.examples import conforms, exactly
+from kiff.analysis.boundaries.examples import conforms, exactly
+from kiff.analysis.boundaries.relations import Path
 from kiff.analysis.prove.smt import Term
 from kiff.analysis.prove.world import World
-from kiff.analysis.relations import Path
 from kiff.domain.expr import type_of_schema
 from kiff.domain.expr.types import Decimal, Object, Type, Unusable
 

@@ -7,11 +7,11 @@ from fractions import Fraction
 from itertools import islice, product
 from typing import Any, TypeVar
 
-from kiff.analysis.examples import plain
+from kiff.analysis.boundaries.examples import plain
+from kiff.analysis.boundaries.space import Assignment, Space
+from kiff.analysis.boundaries.thresholds import ABSENT
 from kiff.analysis.prove.smt import SECONDS, Term, solve
 from kiff.analysis.prove.world import Unknown, World
-from kiff.analysis.space import Assignment, Space
-from kiff.analysis.thresholds import ABSENT
 from kiff.domain.expr.types import Decimal
 
 T = TypeVar("T")

@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 
 from msgspec import structs
 
-from kiff.analysis.boundaries import candidates
-from kiff.analysis.candidate import Candidate, env_of
-from kiff.analysis.dimensions import NOW, ROLES, Dimensions, conditions, dimensions
+from kiff.analysis.boundaries.candidate import Candidate, env_of
+from kiff.analysis.boundaries.candidates import candidates
+from kiff.analysis.boundaries.dimensions import NOW, ROLES, Dimensions, conditions, dimensions
+from kiff.analysis.boundaries.space import Assignment
 from kiff.analysis.prove.calls import Call
 from kiff.analysis.prove.showing import Proved, Undecided, shown
 from kiff.analysis.prove.smt import SECONDS, Term
 from kiff.analysis.prove.world import World
-from kiff.analysis.space import Assignment
 from kiff.domain import Domain
 from kiff.domain.expr import EvaluationError, Expression
 from kiff.gate.case import Env

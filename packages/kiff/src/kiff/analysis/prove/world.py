@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from kiff.analysis.instants import standings
+from kiff.analysis.boundaries.instants import standings
+from kiff.analysis.boundaries.relations import Path
 from kiff.analysis.prove.smt import Term, library
-from kiff.analysis.relations import Path
 from kiff.canonical import MAX_INT
 from kiff.domain.expr.literal import FIRST_INSTANT, LAST_INSTANT
 from kiff.domain.expr.node import Binary, Call, Node, walk

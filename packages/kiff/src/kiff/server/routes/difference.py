@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, convert
 
-from kiff.analysis.difference import difference_json
+from kiff.analysis.access.difference import difference_json
 from kiff.domain import Domain
 from kiff.errors import InvalidInput, NotFound
 from kiff.runtime.rows import ActiveDomain

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from kiff.analysis.examples import plain
+from kiff.analysis.boundaries.examples import plain
 from kiff.domain import Domain
 from kiff.domain.expr import EvaluationError
 from kiff.domain.measure import amount_of, measure_of

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from kiff.analysis.examples import beside
-from kiff.analysis.relations import Path, number
+from kiff.analysis.boundaries.examples import beside
+from kiff.analysis.boundaries.relations import Path, number
 from kiff.domain.expr.node import Binary, Call, Has, Leaf, Literal, Node, OneOf, Quantifier, Scale, children, walk
 from kiff.domain.expr.types import Decimal, ListOf, String
 from kiff.protocol.instant import rfc3339

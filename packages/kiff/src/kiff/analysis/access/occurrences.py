@@ -8,12 +8,21 @@ from typing import Any
 
 from msgspec import Struct
 
-from kiff.analysis.distance import distance
-from kiff.analysis.examples import Schema, conforms, examples
-from kiff.analysis.instants import ORDINARY
-from kiff.analysis.relations import Path, relations
-from kiff.analysis.space import Assignment, Space, changed_once, changed_twice, distinct, nearest, placed, space
-from kiff.analysis.thresholds import ABSENT, Values, thresholds
+from kiff.analysis.boundaries.distance import distance
+from kiff.analysis.boundaries.examples import Schema, conforms, examples
+from kiff.analysis.boundaries.instants import ORDINARY
+from kiff.analysis.boundaries.relations import Path, relations
+from kiff.analysis.boundaries.space import (
+    Assignment,
+    Space,
+    changed_once,
+    changed_twice,
+    distinct,
+    nearest,
+    placed,
+    space,
+)
+from kiff.analysis.boundaries.thresholds import ABSENT, Values, thresholds
 from kiff.canonical import admit
 from kiff.domain import Domain
 from kiff.domain.expr.node import Leaf, Node, walk

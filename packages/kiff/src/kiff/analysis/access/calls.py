@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct, json, structs
 
-from kiff.analysis.boundaries import candidates
-from kiff.analysis.candidate import Candidate, as_test, ask
-from kiff.analysis.carried import cap, carried
-from kiff.analysis.review_terms import unmet, weaker_review
+from kiff.analysis.access.carried import cap, carried
+from kiff.analysis.access.review_terms import unmet, weaker_review
+from kiff.analysis.boundaries.candidate import Candidate, as_test, ask
+from kiff.analysis.boundaries.candidates import candidates
 from kiff.domain import Domain
 from kiff.domain.terms import Terms
 from kiff.errors import InvalidInput

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Literal
 
-from kiff.analysis.examples import exactly
+from kiff.analysis.boundaries.examples import exactly
 from kiff.domain.measure import measure_of
 from kiff.domain.terms import BoundLimit, Terms
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Any
 
-from kiff.analysis.sample_text import sample_text
+from kiff.analysis.boundaries.sample_text import sample_text
 from kiff.domain.parameters import compile_parameters, types_of
 from kiff.domain.units import MINOR_DIGITS
 

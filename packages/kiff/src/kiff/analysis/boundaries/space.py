@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from kiff.analysis.examples import beside
-from kiff.analysis.relations import Path, Relation
-from kiff.analysis.thresholds import ABSENT
+from kiff.analysis.boundaries.examples import beside
+from kiff.analysis.boundaries.relations import Path, Relation
+from kiff.analysis.boundaries.thresholds import ABSENT
 
 MOST_VALUES = 48
 """Of one thing."""

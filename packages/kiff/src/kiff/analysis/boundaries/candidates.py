@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from kiff.analysis.candidate import Candidate, ask, env_of
-from kiff.analysis.dimensions import Dimensions, dimensions, said_by
-from kiff.analysis.distance import Distance, distance
-from kiff.analysis.space import Assignment, Cost, changed_once, changed_twice, nearest
+from kiff.analysis.boundaries.candidate import Candidate, ask, env_of
+from kiff.analysis.boundaries.dimensions import Dimensions, dimensions, said_by
+from kiff.analysis.boundaries.distance import Distance, distance
+from kiff.analysis.boundaries.space import Assignment, Cost, changed_once, changed_twice, nearest
 from kiff.domain import Domain
 from kiff.domain.expr import Expression
 from kiff.protocol.decision import SEVERITY

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from kiff.analysis.occurrences import Occurrence, event_test, lands, occurrences
+from kiff.analysis.access.occurrences import Occurrence, event_test, lands, occurrences
 from kiff.domain import Domain
 from kiff.domain.way import Way
 

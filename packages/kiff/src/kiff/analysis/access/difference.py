@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from kiff.analysis.access import CALLS, MOST_CALLS, access, access_json
-from kiff.analysis.moves import move_json, moves
+from kiff.analysis.access.calls import CALLS, MOST_CALLS, access, access_json
+from kiff.analysis.access.moves import move_json, moves
 from kiff.analysis.prove import prove_access
 from kiff.domain import Domain
 from kiff.domain.difference import differences

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kiff.analysis.candidate import SOMEBODY, Candidate, open_at
-from kiff.analysis.examples import Schema, exactly, examples
-from kiff.analysis.instants import instants
-from kiff.analysis.relations import Path, Relation, difference, relations
-from kiff.analysis.role_sets import role_sets
-from kiff.analysis.space import Assignment, Space, distinct, placed, space
-from kiff.analysis.thresholds import ABSENT, Values, thresholds
+from kiff.analysis.boundaries.candidate import SOMEBODY, Candidate, open_at
+from kiff.analysis.boundaries.examples import Schema, exactly, examples
+from kiff.analysis.boundaries.instants import instants
+from kiff.analysis.boundaries.relations import Path, Relation, difference, relations
+from kiff.analysis.boundaries.role_sets import role_sets
+from kiff.analysis.boundaries.space import Assignment, Space, distinct, placed, space
+from kiff.analysis.boundaries.thresholds import ABSENT, Values, thresholds
 from kiff.domain import Domain
 from kiff.domain.expr import Expression
 from kiff.domain.expr.node import Leaf, Node, walk

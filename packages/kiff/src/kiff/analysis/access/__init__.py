@@ -1,0 +1,1 @@
+"""What one version of a domain lets through that another does not."""
