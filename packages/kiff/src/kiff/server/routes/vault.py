@@ -17,7 +17,7 @@ class Forget(Struct, forbid_unknown_fields=True):
     entity: str | None = None
 
 
-class Forgotten(Struct):
+class Erasure(Struct):
     """The commitments whose values are gone by this request. `more`: the entity has others; ask again."""
 
     erased: list[str]
@@ -33,7 +33,7 @@ async def erase(call: Call) -> Answer:
         raise InvalidInput("a commitment is `sha256:` and 64 hexadecimal digits", field="commitment")
     what = body.commitment or ":".join(split_ref(body.entity or ""))
     told = await call.write(lambda caller: call.tower.runtime.erase(caller, what))
-    return Answer(Forgotten(list(told.commitments), told.at, told.more))
+    return Answer(Erasure(list(told.commitments), told.at, told.more))
 
 
 ROUTES = (
@@ -44,7 +44,7 @@ ROUTES = (
         "Erase sensitive values for good; the log keeps their commitments.",
         "Vault",
         body=Forget,
-        answers={200: Forgotten},
+        answers={200: Erasure},
         access="owner",
         writes=True,
     ),
