@@ -288,3 +288,9 @@ def test_a_problem_is_rendered_with_a_caret_line_under_its_place() -> None:
 def test_every_problem_of_a_broken_text_can_be_rendered(make: Callable[[str], Any]) -> None:
     text = make("entity.owner")
     assert all(rendered(problem, text).count("\n") == 2 for problem in raised(text))
+
+
+@pytest.mark.parametrize("text", ['"\\\n" == "a"', '"""\\\n"""', '"\\\x1b"', '"\\\u2028" == ""'], ids=ascii)
+def test_a_message_is_one_line_whatever_the_author_wrote(text: str) -> None:
+    for problem in raised(text):
+        assert problem.message.isprintable()

@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from kiff.domain.issue import shown
+
 FIRST_INSTANT = -62_135_596_800_000  # 0001-01-01T00:00:00Z in milliseconds: CEL's range of timestamps
 LAST_INSTANT = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 LONGEST = 9_223_372_036_854  # milliseconds: 2^63 nanoseconds, CEL's longest duration, 292 years
@@ -39,7 +41,7 @@ def _unescaped(match: re.Match[str]) -> str:
     x, u, upper, octal, plain = match.groups()
     if plain is not None:
         if plain not in _PLAIN:
-            raise ValueError(f"`\\{plain}` is no escape")
+            raise ValueError(f"{shown(chr(92) + plain)} is no escape")
         return _PLAIN[plain]
     code = int(octal, 8) if octal else int(x or u or upper, 16)
     if 0xD800 <= code <= 0xDFFF or code > 0x10FFFF:
