@@ -17,6 +17,8 @@ from kiff.analysis.cases.writing import appended, flow, new_file
 from kiff.domain import loader
 from kiff.errors import InvalidInput
 
+pytestmark = pytest.mark.slow
+
 CASES = f"cases:\n  - {{name: it, propose: {SMALL}}}\n"
 
 

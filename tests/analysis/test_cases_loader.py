@@ -11,6 +11,8 @@ from suite_cases import ANNOTATED, DOCUMENTS, DOMAIN, HEAD, SMALL, problems_of, 
 
 from kiff.analysis.cases import Library, Unloadable, load_suite
 
+pytestmark = pytest.mark.slow
+
 FIRST = HEAD.count("\n") + 1
 """The line after the head."""
 

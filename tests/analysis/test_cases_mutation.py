@@ -13,6 +13,8 @@ from kiff.analysis.cases.mutation import Score, score
 from kiff.analysis.cases.rewritten import rewritten
 from kiff.domain.expr import BOOL, Field, Object, compile, type_of_schema
 
+pytestmark = pytest.mark.slow
+
 SCOPE = {
     "parameters": Object(
         {

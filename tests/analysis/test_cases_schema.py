@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import pytest
 from suite_cases import DOCUMENTS
 
 from kiff.analysis.cases import cases_schema_json
 from kiff.analysis.cases.schema import CASES
 from kiff.domain.loader import read
 from kiff.domain.shape import shape
+
+pytestmark = pytest.mark.slow
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "spec" / "schemas" / "test-v1.json"
 ODD = (None, True, 7, 7.0, 1.5, "", "x", "again", "allowed", "x" * 300, [], ["a"], [1], {}, {"name": "A"}, {"b c": []})

@@ -11,6 +11,8 @@ from kiff.analysis.prove.invariants import prove
 from kiff.domain import Domain
 from kiff.errors import InvalidInput
 
+pytestmark = pytest.mark.slow
+
 READ = {
     "parameters.amount > 50 => withheld": Invariant("", condition="parameters.amount > 50"),
     "REFUND: parameters.amount >= 1 => allowed": Invariant(

@@ -13,6 +13,8 @@ from analysis_cases import STRIPE, copy_of, five_endings, keys_of, open_shop, re
 
 from kiff.analysis.expected import UNBOUND
 
+pytestmark = pytest.mark.slow
+
 SOAK = os.environ.get("KIFF_SOAK") == "1"
 SEED = random.SystemRandom().getrandbits(32) if SOAK else 20261121
 PER_TARGET = 60

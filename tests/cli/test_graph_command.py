@@ -21,6 +21,8 @@ from kiff.cli.drawing import dot, picture, plain, svg
 from kiff.cli.drawing.layout import Layout, Line, Size, layout
 from kiff.cli.exits import Exit
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).resolve().parents[1]
 REFUND_OPS = Path(package.__file__).parent / "templates" / "refund-ops" / "kiff.yaml"
 DRAFTS = ["stage1", "stage2", "stage3", "stage4", "guard_draft"]

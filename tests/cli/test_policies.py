@@ -12,6 +12,8 @@ from kiff import load_policy
 from kiff.cli.exits import Exit
 from kiff.stores.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 HOUSE = """\
 policy: house-v1
 rules:

@@ -22,6 +22,8 @@ from kiff.cli.scaffolding.examples import example_call
 from kiff.cli.scaffolding.names import function_names
 from kiff.cli.scaffolding.source import WIDTH, source
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).resolve().parents[1]
 REFUND_OPS = Path(package.__file__).parent / "templates" / "refund-ops" / "kiff.yaml"
 DOMAINS = [

@@ -11,6 +11,8 @@ from shop_cases import Ran, Shop
 
 from kiff.cli.exits import Exit
 
+pytestmark = pytest.mark.slow
+
 CANARY = "canary-8f14e45fceea16"
 
 

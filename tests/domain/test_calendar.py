@@ -10,6 +10,8 @@ import pytest
 
 from kiff.domain.calendar import PERIODS, window, zone, zone_problems
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3_600_000
 
 

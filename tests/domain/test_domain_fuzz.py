@@ -14,6 +14,8 @@ from kiff import canonical
 from kiff.domain import Domain, check, load
 from kiff.errors import InvalidDomain
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTS = sorted(Path(__file__).with_name("documents").glob("*.yaml"))
 REFUND_OPS = Path(__file__).with_name("documents") / "refund_ops.yaml"
 WEBHOOKS = Path(__file__).with_name("documents") / "webhooks.yaml"

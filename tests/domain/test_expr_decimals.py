@@ -15,6 +15,8 @@ from expr_cases import chance
 from kiff.domain.expr import Decimal as Amount
 from kiff.domain.expr import EvaluationError, Field, ListOf, Object, closures, compile
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 20_000 if os.environ.get("KIFF_SOAK") == "1" else 600
 DIGITS = {"JPY": 0, "USD": 2, "KWD": 3, "CLF": 4}
 OPS: dict[str, Callable[[Any, Any], bool]] = {

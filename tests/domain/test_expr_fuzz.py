@@ -11,6 +11,8 @@ from test_expr_values import TRUE
 
 from kiff.domain.expr import EvaluationError, Expression, ExpressionError, compile, rendered
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 3_000
 TOKENS = (
     *"()[]{}.,?:!-+*/%<>=&|\"'\\@#~ \n\t",

@@ -6,12 +6,15 @@ import os
 import re
 from pathlib import Path
 
+import pytest
 from kiff_yaml_page import block, covering, page, sections
 
 from kiff.domain import check
 from kiff.domain.loader import read
 from kiff.domain.schema import SCHEMA
 from kiff.domain.schema_example import EXAMPLE
+
+pytestmark = pytest.mark.slow
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "kiff-yaml.md"
 BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -13,6 +13,8 @@ from examples_cases import EXAMPLES, Done, altered, copy, demo, executors, finis
 
 import kiff
 
+pytestmark = pytest.mark.slow
+
 PROJECT = EXAMPLES / "accounts-payable"
 PAY = "    bank().pay(operation.entity_id, int(amount * 100), key=operation.id)"
 

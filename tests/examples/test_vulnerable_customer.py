@@ -15,6 +15,8 @@ from examples_cases import EXAMPLES, Done, altered, copy, demo, executors, finis
 
 import kiff
 
+pytestmark = pytest.mark.slow
+
 PROJECT = EXAMPLES / "vulnerable-customer"
 TEAM = {"SEND_REMINDER", "OFFER_UPGRADE", "RAISE_LIMIT"}
 REACH = "    mailroom().reach(operation.entity_id, operation.action, key=operation.id)"

@@ -19,6 +19,8 @@ from kiff.gate.limits import Verdict
 from kiff.protocol.decision import SEVERITY, Decision, Facts
 from kiff.protocol.proposal import Proposal
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 400
 ACTION = {"allowed_states": ["PAID"], "required_permissions": ["orders.refund"], "executor": "shop.refund"}
 MONEY = {"required_parameters": ["amount"], "parameters": {"amount": {"type": "number", "unit": "USD"}}}

@@ -19,6 +19,8 @@ from project_cases import PATIENCE_SECONDS, TEMPLATE, Done, altered, demo, effec
 
 from kiff.stores.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WITHOUT = [
     ("tkt_001", "SEND_REPLY"),

@@ -21,6 +21,8 @@ from kiff.runtime.rows import ActiveDomain, DomainVersion
 from kiff.stores.memory import MemoryStore
 from kiff.stores.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 OWNER = Caller(Principal("ada", "human"), ("tenant_owner",))
 FLAT = "{id: daily, kind: budget, max: 1000, per: day, amount: parameters.amount, key: actor.id}"
 DENIES = "    rules: [{id: large, when: parameters.amount > 50, then: deny}]"

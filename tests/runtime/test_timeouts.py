@@ -21,6 +21,8 @@ from kiff.runtime.rows import KEYS, TimerRow
 from kiff.stores.memory import MemoryStore
 from kiff.stores.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 OWNER = Caller(Principal("owner", "human"), ("tenant_owner",))
 START = 1_800_000_000_000
 HOUR = 3_600_000

@@ -10,6 +10,8 @@ from scenario_drivers import Driver, Outside, SetClock, open_on
 from scenario_http import OTHERWISE, Otherwise, OverHttp, over_http
 from scenario_play import Play
 
+pytestmark = pytest.mark.slow
+
 CASES = cases()
 FIRST = "five_endings"
 IN_PROCESS = ("step", "memory", "sqlite")

@@ -23,6 +23,8 @@ from kiff.runtime.ports import Key, Slice
 from kiff.runtime.step import step
 from kiff.runtime.world import Change, Context, NotLoaded, World
 
+pytestmark = pytest.mark.slow
+
 
 class Stepped(Struct):
     """One command, with the slice that was just enough for it."""
