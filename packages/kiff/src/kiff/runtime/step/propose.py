@@ -45,10 +45,6 @@ NOT_FINAL = frozenset({"concurrency_exceeded", "entity_busy", "rate_limited", "o
 """Refusals that a retry with the same id may get past (DESIGN invariant 12)."""
 
 
-MAX_LOCK_KEY = 128
-"""Longer keys of a lock stand as their digest."""
-
-
 class Attempt(Struct, frozen=True, gc=False):
     """One pass of a proposal through the gate.
 
