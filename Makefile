@@ -13,21 +13,26 @@ export PYTHON
 # A stamp written in another folder, or whose Python has gone, is no stamp.
 $(shell [ "$$(cat .venv/.stamp 2>/dev/null)" = "$$(pwd -P)" ] && [ -x $(BIN)/python ] || rm -f .venv/.stamp)
 
-.PHONY: help demo test check lint format bench soak pins clean
+.PHONY: help demo test check lint format bench soak soak-load pins clean
 
 help:
-	@echo 'make demo    the governed loop on a real database, in one screen'
+	@echo 'make demo    the governed loop on a real database, in one screen; STORE=postgres: on PostgreSQL, by two workers'
 	@echo 'make test    every test'
 	@echo 'make check   lint, types and the fast tests, under a minute'
 	@echo 'make lint    ruff and mypy --strict'
 	@echo 'make format  let ruff rewrite what it can'
 	@echo 'make bench   ratios beside the floors of this machine and other packages, about six minutes'
 	@echo 'make soak    load, faults and the fuzz tests at large sizes'
+	@echo 'make soak-load  an hour of load over HTTP, on PostgreSQL (KIFF_SOAK_MINUTES)'
 	@echo 'make pins    resolve requirements/*.txt again'
 	@echo 'make clean   remove .venv, caches and what the demo left'
 
 demo: .venv/.stamp
-	@$(BIN)/kiff demo
+ifeq ($(STORE),postgres)
+	@$(BIN)/python tests/demo/on_postgres.py
+else
+	@$(BIN)/kiff demo $(if $(STORE),--store '$(STORE)')
+endif
 
 test: .venv/.stamp
 	@$(PYTEST) -n 2 --dist loadfile
@@ -47,8 +52,12 @@ format: .venv/.stamp
 bench: .venv/.stamp
 	@$(BIN)/python -m benchmarks
 
+soak-load: .venv/.stamp
+	@$(BIN)/python -m benchmarks.soak
+
 soak: .venv/.stamp
-	@KIFF_SOAK=1 $(PYTEST) -m 'soak or hypothesis'
+	@KIFF_SOAK=1 $(PYTEST) -n 2 --dist loadfile -m 'soak or hypothesis'
+	@$(BIN)/python tests/faults/reliability.py
 
 COMPILE := -m uv --quiet pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 pins: .venv/.stamp

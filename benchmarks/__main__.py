@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import at_size, durable, fairness, floors, http, kernel, rules
+from benchmarks import at_size, durable, fairness, floors, http, kernel, postgres, rules
 from benchmarks.lines import ratio
 from benchmarks.peers import compare
 from benchmarks.subject import CopiesInLane, Prepared
@@ -28,6 +28,7 @@ def main() -> None:
         _measure(prepared, rounds, count)
         http.measure(folder, min(rounds, 3), 1 if quick else 4)
         fairness.measure(folder, *((1, 64) if quick else (2, 240)))
+        postgres.measure(min(rounds, 3), count, 1.0 if quick else 4.0)
         compare.measure(prepared, folder, rounds, count)
         rules.measure(folder, rounds, count)
         at_size.measure(folder, records, rounds, few)

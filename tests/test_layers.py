@@ -52,6 +52,7 @@ LAZY = {
     ("kiff.domain.parameters", "re2"): "27 ms that only a domain with patterns needs",
     ("kiff.runtime.executors", "asyncio"): "37 ms that only an executor written with async needs",
     ("kiff.runtime.pending", "asyncio"): "whoever awaits an answer has it already",
+    ("kiff.stores.opening", "kiff.stores.postgres"): "90 ms of driver that only a PostgreSQL needs",
 }
 
 # What the kernel may read of the outside when a domain is loaded. (importer, imported) -> why no decision reads it.

@@ -33,6 +33,8 @@ from kiff.ledger import Ed25519Signer, PublicKeys
 from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.instant import rfc3339
 from kiff.protocol.record import KINDS
+from kiff.protocol.webhook import Endpoint
+from kiff.runtime.commands import AcceptRollback
 from kiff.stores.memory import MemoryStore
 
 SOAK = os.environ.get("KIFF_SOAK") == "1"
@@ -158,8 +160,30 @@ class Life:
 
     def deeds(self) -> list[Callable[[], None]]:
         often = [self.execute, self.execute, self.decide, self.ingest, self.review, self.review, self.settle]
-        rarely = self.random.choice((self.policy, self.version, self.shadow, self.sweep))
+        rarely = self.random.choice(
+            (self.policy, self.version, self.shadow, self.sweep, self.hook, self.deliver, self.deliver, self.roll_back)
+        )
         return [*often, self.again, self.cancel, self.establish, self.revoke, self.sweep, rarely, self.erase]
+
+    def hook(self) -> None:
+        hooks, caller = self.runtime.webhooks, self.random.choice((OWNER, OWNER, AGENT))
+        known = hooks.all("default")
+        if len(known) < 2:
+            hooks.add(caller, Endpoint(hooks.draw_id(), "https://example.com/in", ("*",)), "sealed").result()
+        else:
+            getattr(hooks, self.random.choice(("remove", "enable")))(caller, self.random.choice(known).id).result()
+
+    def deliver(self) -> None:
+        later = self.clock.at + 10**10
+        for tenant, endpoint in self.store.backlogs(later):
+            ended = self.random.choice(("delivered", "failed", "failed", "refused"))
+            for _ in range(12):  # more often than a delivery is tried
+                for row in self.store.lease(tenant, endpoint, later, later + 1, limit=1):
+                    self.runtime.webhooks.attempted(row, ended).result()  # type: ignore[arg-type]  # it is one of them
+
+    def roll_back(self) -> None:
+        root = self.random.randbytes(32).hex()
+        self.runtime._submit(AcceptRollback("default", "log_seen", 10**6, root, "ann", f"r{root[:8]}")).result()
 
     def sweep(self) -> None:
         self.runtime._sweeper._due()

@@ -100,15 +100,16 @@ class SteadyTower:
             f"{TENANT}.SECOND": tower.logins.token(TENANT, "ada"),
         }
         self.names = {"http://127.0.0.1:8480": self._serving.url, "BCDF-GHJK": code, **tokens}
-        self._key = ""
+        self._key = self._hook = ""
 
     def real(self, words: list[str]) -> list[str]:
         """A command line of the page, with what its names are here."""
-        return [self._renamed(word, self.names | {"key_…": self._key}) for word in words]
+        return [self._renamed(word, self.names | {"key_…": self._key, "whk_…": self._hook}) for word in words]
 
     def shown(self, text: str, folder: Path) -> str:
         """What was printed, as the page shows it: nothing that is drawn, and nothing of this machine."""
         self._key = next(iter(DRAWN["key_…"].findall(text)), self._key)
+        self._hook = next(iter(DRAWN["whk_…"].findall(text)), self._hook)
         text = self._renamed(text, {real: name for name, real in self.names.items()})
         text = text.replace(f"{folder}/config/", "~/.config/")
         for name, drawn in DRAWN.items():
@@ -142,6 +143,8 @@ DRAWN = {
     "key_…": re.compile(r"\bkey_[0-9A-Za-z]{10}\b"),
     "ses_…": re.compile(r"\bses_[0-9A-Za-z]{10}\b"),
     "trace_…": re.compile(r"\btrace_[0-9a-f]{32}\b"),
+    "whk_…": re.compile(r"\bwhk_[0-9A-Z]{26}\b"),
+    "whsec_…": re.compile(r"\bwhsec_[0-9A-Za-z+/=]{44}"),
 }
 """What the page shows for what is drawn."""
 MEMBERS = [

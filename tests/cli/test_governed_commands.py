@@ -336,7 +336,7 @@ def test_the_project_folder_is_left_clean(shop: Shop) -> None:
     left = {path.name for path in Path(shop.folder).iterdir()} - {"__pycache__"}
     assert left == {
         *("kiff.yaml", "principals.toml", "actions.py", "outside.jsonl"),
-        *("kiff.db", "kiff.db.lock", "kiff.db.key.pem", "kiff.db.key.jwks.json"),
+        *("kiff.db", "kiff.db.lock", "kiff.db.key.pem", "kiff.db.key.jwks.json", "kiff.db.seen.json"),
     }
 
 

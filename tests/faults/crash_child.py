@@ -63,7 +63,7 @@ class LateStore:
 
     exclusive = True
 
-    def __init__(self, durable: SqliteStore, orders: Iterable[str]) -> None:
+    def __init__(self, durable: Store, orders: Iterable[str]) -> None:
         self._durable = durable
         self._memory = MemoryStore()
         self._later: list[Append] = []

@@ -12,6 +12,7 @@ from lane_cases import AGENT, HUMAN, SIGNER, STRIPE, Spied, opened, place, told
 
 from kiff import Caller, Principal, Runtime, load
 from kiff.errors import Closed, Forbidden, InvalidInput, StoreUnavailable
+from kiff.protocol.authority import Member
 from kiff.stores.memory import MemoryStore
 from kiff.stores.sqlite import SqliteStore
 
@@ -121,3 +122,11 @@ def test_a_closed_lane_does_not_gather_the_frames_of_those_it_refuses() -> None:
         depth = len(traceback.extract_tb(refused.value.__traceback__))
     assert depth < 10
     runtime.close()
+
+
+def test_text_that_not_every_database_can_hold_is_refused_everywhere() -> None:
+    with opened(Spied()) as runtime:
+        with pytest.raises(InvalidInput, match="`reason` holds"):
+            runtime.deny(HUMAN, "appr_1", "no\0t")
+        with pytest.raises(InvalidInput, match="`name` holds"):
+            runtime.establish(OWNER, Member("default", "eve", "human", None, "E\0ve", "", True))

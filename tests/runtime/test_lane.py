@@ -99,14 +99,14 @@ def test_a_step_that_raises_loses_only_its_own_command(
 
 def test_a_defect_while_sealing_loses_only_the_culprit(store: Spied, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(store) as runtime:
-        seal = runtime._lane._sealer.seal
+        seal = runtime._lanes.of("default")._sealer.seal
 
         def broken(world: Any, *more: Any) -> Any:
             if any(record.entity == POISON for log in world.logs.values() for record in log.records):
                 raise ZeroDivisionError("a defect")
             return seal(world, *more)
 
-        monkeypatch.setattr(runtime._lane._sealer, "seal", broken)
+        monkeypatch.setattr(runtime._lanes.of("default")._sealer, "seal", broken)
         answers = batch_of(runtime, store, poisoned())
         assert [type(answer).__name__ for answer in answers].count("Ingested") == 199
         assert isinstance(answers[117], StoreRefused)
@@ -308,16 +308,16 @@ def test_a_lane_that_answers_before_its_commit_would_be_noticed(store: Spied, mo
     with opened(store) as runtime:
         door = Door()
         store.before = door
-        deliver = runtime._lane._deliver
-        monkeypatch.setattr(runtime._lane, "_deliver", lambda *args: None)
-        step = runtime._lane._step
+        deliver = runtime._lanes.of("default")._deliver
+        monkeypatch.setattr(runtime._lanes.of("default"), "_deliver", lambda *args: None)
+        step = runtime._lanes.of("default")._step
 
-        def eager(world: Any, item: Any) -> Any:
-            change = step(world, item)
-            deliver(item, change, {})
+        def eager(world: Any, item: Any, ahead: Any) -> Any:
+            change = step(world, item, ahead)
+            deliver(item, change, 0.0, {})
             return change
 
-        monkeypatch.setattr(runtime._lane, "_step", eager)
+        monkeypatch.setattr(runtime._lanes.of("default"), "_step", eager)
         event = place(runtime, "order:1")
         door.wait_for_someone()
         assert event.done()

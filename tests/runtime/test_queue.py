@@ -36,6 +36,21 @@ def test_one_tenants_bound_is_not_anothers() -> None:
     assert sorted(queue.take(10, 0) or []) == [1, 2]
 
 
+def test_what_belongs_to_accepted_work_takes_no_room_from_what_callers_ask() -> None:
+    queue: FairQueue[int] = FairQueue(2)
+    for number in range(10):
+        queue.put("a", number, bounded=False)
+    queue.put("a", 10)
+    queue.put("a", 11)
+    with pytest.raises(Overloaded):
+        queue.put("a", 12)
+    queue.put("b", 13)  # with two tenants, one of each is taken in turn
+    assert queue.take(4, 0) == [0, 13, 1, 2]
+    queue.take(100, 0)
+    queue.put("a", 14)
+    queue.put("a", 15)
+
+
 def test_what_belongs_to_accepted_work_is_never_refused() -> None:
     queue: FairQueue[int] = FairQueue(1)
     queue.put("a", 1)

@@ -23,7 +23,7 @@ from kiff.runtime.rounds import ROUNDS, load
 from kiff.runtime.step import step
 from kiff.runtime.world import Change, NotLoaded, World
 from kiff.stores.memory import MemoryStore
-from kiff.stores.sqlite import SqliteStore
+from kiff.stores.opening import open_store
 
 START = 1_779_616_435_000
 SIGNER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"\x07" * 32))
@@ -130,7 +130,7 @@ class StepLane(Lane):
         with self._turn:
             self._serve([item])
 
-    def _step(self, world: World, item: Item) -> Change | Exception:
+    def _step(self, world: World, item: Item, ahead: object = None) -> Change | Exception:
         if item.command is None:
             return Change(world, item.tenant)
         try:
@@ -264,12 +264,19 @@ FIRST = {"grant": "approval_id", "deny": "approval_id", "settle": "operation_id"
 """What a verb takes first, and by no name."""
 
 
-def open_on(driver: str, folder: Path, domain: Domain, clock: SetClock, outside: Outside) -> InProcess:
-    """A runtime whose sweep runs only when it is told to."""
+def open_on(
+    driver: str, folder: Path, domain: Domain, clock: SetClock, outside: Outside, database: str = ""
+) -> InProcess:
+    """A runtime whose sweep runs only when it is told to.
+
+    Args:
+        database: the URL of an empty one, for `postgres`.
+    """
     stores: dict[str, Callable[[], Store]] = {
         "step": lambda: MemoryStore(clock),
         "memory": lambda: MemoryStore(clock),
-        "sqlite": lambda: SqliteStore(folder / "kiff.db", clock=clock),
+        "sqlite": lambda: open_store(str(folder / "kiff.db"), clock=clock),
+        "postgres": lambda: open_store(database, clock=clock),
     }
     real = kiff.runtime.runtime.Lane
     kiff.runtime.runtime.Lane = StepLane if driver == "step" else real  # type: ignore[misc]

@@ -1,9 +1,12 @@
-"""A scenario over HTTP: a served tower on a SQLite file, and a `kiff.client.Client` with a key for each principal."""
+"""A scenario over HTTP: a served tower on a SQLite file, or two on a PostgreSQL database whose calls alternate, and a
+`kiff.client.Client` with a key for each principal.
+"""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +21,12 @@ from kiff.ledger import PublicKeys, parse_jwks
 from kiff.protocol.authority import Member
 from kiff.runtime.executors import Running
 from kiff.server.serving import Serving
-from kiff.server.settings import Limits, ServerSettings
+from kiff.server.settings import SQLITE, Limits, ServerSettings
 
 TENANT = "default"
 OWNER = "scenario-owner"
 """Who enrols the others, and looks at the end. No scenario has a principal of that name."""
+CALM = Limits(key_rate=0, tenant_rate=0)
 
 
 class Otherwise(NamedTuple):
@@ -81,21 +85,33 @@ def _answered(file: str, step: dict[str, Any]) -> dict[str, Any]:
 
 
 class OverHttp:
-    """A client of a server in this process; the server's clock and sweep are the scenario's."""
+    """Clients of the servers in this process; their clock and sweep are the scenario's.
 
-    def __init__(self, folder: Path, domain: Domain, clock: SetClock, outside: Outside) -> None:
-        settings = ServerSettings(data=folder / "data", port=0, limits=Limits(key_rate=0, tenant_rate=0))
-        self._serving = Serving(settings, executors=executors_of(domain, outside), clock=clock, ids=Counter())
-        self._tower = self._serving.tower
-        self._tower.runtime._sweeper.close()
-        self._thread = threading.Thread(target=self._serving.run, name="scenario-server", daemon=True)
-        self._thread.start()
+    Args:
+        database: the URL of an empty database, which two servers share; without it there is one, on SQLite.
+    """
+
+    def __init__(self, folder: Path, domain: Domain, clock: SetClock, outside: Outside, database: str = "") -> None:
+        settings = ServerSettings(folder / "data", database or SQLITE, port=0, limits=CALM)
+        options: dict[str, Any] = {"executors": executors_of(domain, outside), "clock": clock, "ids": Counter()}
+        self._servings = [Serving(settings, **options) for _ in range(2 if database else 1)]
+        self._towers = [serving.tower for serving in self._servings]
+        self._threads = [threading.Thread(target=each.run, name="scenario-server") for each in self._servings]
+        for tower, thread in zip(self._towers, self._threads, strict=True):
+            tower.runtime._sweeper.close()
+            thread.start()
+        self._turns = count()
         self._calls = ThreadPoolExecutor(16)
-        self._clients: dict[tuple[str, str], Client] = {}
+        self._clients: dict[tuple[str, str, int], Client] = {}
+        self._secrets: dict[tuple[str, str], str] = {}
         self._known: dict[tuple[str, str], dict[str, Any]] = {}
         self._type = domain.entity_type
-        self._owner = self._owner_of(TENANT)
-        self._tower.activate(TENANT, domain)
+        self._owner_of(TENANT)
+        self._towers[0].activate(TENANT, domain)
+
+    @property
+    def _owner(self) -> Client:
+        return self._owner_of(TENANT)
 
     def send(self, verb: str, who: dict[str, Any], arguments: dict[str, Any]) -> Future[Any]:
         client = self._client_of(dict(who))
@@ -104,13 +120,15 @@ class OverHttp:
         return self._calls.submit(getattr(client, METHODS.get(verb, verb)), *positional, **arguments)
 
     def running(self) -> list[Running]:
-        return self._tower.runtime.running()
+        return [running for tower in self._towers for running in tower.runtime.running()]
 
     def sweep(self) -> None:
-        sweep(self._tower.runtime)
+        for tower in self._towers:
+            sweep(tower.runtime)
 
     def settled(self) -> None:
-        self._tower.runtime.checkpoint(TENANT).result(timeout=PATIENCE_SECONDS)
+        for tower in self._towers:
+            tower.runtime.checkpoint(TENANT).result(timeout=PATIENCE_SECONDS)
 
     def trail(self, entity: str) -> list[dict[str, Any]]:
         if entity.startswith(f"{self._type}:"):
@@ -144,9 +162,11 @@ class OverHttp:
         self._calls.shutdown()
         for client in self._clients.values():
             client.close()
-        self._serving.stop()
-        self._thread.join(PATIENCE_SECONDS)
-        assert not self._thread.is_alive(), "the server did not stop"
+        for serving in self._servings:
+            serving.stop()
+        for thread in self._threads:
+            thread.join(PATIENCE_SECONDS)
+            assert not thread.is_alive(), "the server did not stop"
 
     def _client_of(self, who: dict[str, Any]) -> Client:
         """The client of a principal, who is enrolled as the case has them now: two names may be one member."""
@@ -156,14 +176,20 @@ class OverHttp:
         if self._known.get(member) != who:
             owner.members.set(who["id"], **{name: value for name, value in who.items() if name != "id"})
             self._known[member] = who
-        if member not in self._clients:
-            minted = owner.keys.create(principal=who["id"])
-            self._clients[member] = Client(self._serving.url, minted.secret, timeout=PATIENCE_SECONDS)
-        return self._clients[member]
+        if member not in self._secrets:
+            self._secrets[member] = str(owner.keys.create(principal=who["id"]).secret)
+        return self._next(*member)
 
     def _owner_of(self, tenant: str) -> Client:
-        if (tenant, OWNER) not in self._clients:
-            self._tower.found(tenant, [Member(tenant, OWNER, "human", None, None, "tenant_owner", True)])
-            secret = self._tower.mint(tenant, OWNER, "the scenario's owner")
-            self._clients[tenant, OWNER] = Client(self._serving.url, secret, timeout=PATIENCE_SECONDS)
-        return self._clients[tenant, OWNER]
+        if (tenant, OWNER) not in self._secrets:
+            self._towers[0].found(tenant, [Member(tenant, OWNER, "human", None, None, "tenant_owner", True)])
+            self._secrets[tenant, OWNER] = self._towers[0].mint(tenant, OWNER, "the scenario's owner")
+        return self._next(tenant, OWNER)
+
+    def _next(self, tenant: str, member: str) -> Client:
+        """The member's client of the server whose turn it is."""
+        turn = next(self._turns) % len(self._servings)
+        if (tenant, member, turn) not in self._clients:
+            client = Client(self._servings[turn].url, self._secrets[tenant, member], timeout=PATIENCE_SECONDS)
+            self._clients[tenant, member, turn] = client
+        return self._clients[tenant, member, turn]

@@ -60,7 +60,7 @@ def stepped(tmp_path_factory: pytest.TempPathFactory) -> list[Stepped]:
     seen: list[Stepped] = []
 
     class Recording(StepLane):
-        def _step(self, world: World, item: Item) -> Change | Exception:
+        def _step(self, world: World, item: Item, ahead: object = None) -> Change | Exception:
             if item.command is not None:
                 loaded = self._store.load([item.tenant], [])
                 probe = World(self._context, loaded)

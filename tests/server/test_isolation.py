@@ -116,6 +116,8 @@ class Street(Served):
         runtime = self.post("/v1/guard/connect", guard, agent).body["runtime_id"]
         tools = {"tools": [{"name": f"{WORD}_tool", "description": WORD}]}
         observed = self.post("/v1/guard/observations", {**guard, **tools}, agent).body["observation"]
+        hook = {"url": f"https://hooks.example.com/{WORD}", "events": ["*"], "entity_types": [f"{WORD}-things"]}
+        webhook = self.post("/v1/webhooks", hook, boss).body["webhook"]["id"]
         self._publish(boss)
         return {
             "tenant": has.name,
@@ -135,6 +137,7 @@ class Street(Served):
             "version": f"{WORD}-ops-v2",
             "runtime": runtime,
             "observation": observed["runtime_id"],
+            "webhook": webhook,
             "log": self.get("/v1/log", boss).body["log_id"],
         }
 
@@ -173,8 +176,10 @@ class Asked(NamedTuple):
     body: str
 
 
-DRAWN = re.compile(r"(prop|rcpt|clr|appr|evt|key|ses|dev|trace|grt|run)_[0-9A-Za-z]{10,}|[0-9a-f]{64}")
-SECRET = re.compile(r"kiff_(live|test|session)_[a-z0-9.-]+_[0-9A-Za-z]{53}|[0-9a-f]{4}\.[\w-]{43}|[A-Z]{4}-[A-Z]{4}")
+DRAWN = re.compile(r"(prop|rcpt|clr|appr|evt|key|ses|dev|trace|grt|run|whk)_[0-9A-Za-z]{10,}|[0-9a-f]{64}")
+SECRET = re.compile(
+    r"kiff_(live|test|session)_[a-z0-9.-]+_[0-9A-Za-z]{53}|[0-9a-f]{4}\.[\w-]{43}|[A-Z]{4}-[A-Z]{4}|whsec_[\w+/=]+"
+)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 MINES = re.compile(r"mine-\d+")
 NUMBER = re.compile(r'"(seq|version|size|seen_count|updated_at)":\d+')
@@ -309,10 +314,11 @@ MINE: dict[str, dict[str, Any]] = {
     "Token": {"token": "mine.mine"},
     "DeviceCode": {"device_code": "mine"},
     "Start": {},
+    "NewWebhook": {"url": "https://hooks.example.com/mine", "events": ["*"]},
 }
 """A body of every kind, as far as it needs one."""
 OBJECTS = frozenset({"parameters", "payload", "run_context", "evidence", "conditions", "mapping", "output"})
-LISTS = frozenset({"roles", "events", "tools"})
+LISTS = frozenset({"roles", "events", "tools", "entity_types"})
 
 
 def filled(route: Route, name: str, id: str, number: int) -> tuple[str, str, bytes]:
@@ -356,7 +362,8 @@ def test_the_matrix_finds_a_leak(street: Street) -> None:
                 for path, nothing in zip(paths(route, id), paths(route, twin(id)), strict=True):
                     if me.asked("GET", path, id) != me.asked("GET", nothing, twin(id)):
                         found.add((route.path, kind))
-    assert {kind for _, kind in found} >= {"order", "reference", "approval", "receipt", "operation", "slug", "member"}
+    kinds = {"order", "reference", "approval", "receipt", "operation", "slug", "member", "webhook"}
+    assert {kind for _, kind in found} >= kinds
     assert len(found) >= 20
 
 

@@ -11,7 +11,9 @@ from kiff.domain import Domain
 from kiff.ledger.keys import Ed25519Signer
 from kiff.runtime.ports import Clock, Executor
 from kiff.runtime.runtime import Runtime
+from kiff.stores.follow_heads import open_seen
 from kiff.stores.keyfile import load, load_or_create, vault_secret
+from kiff.stores.seen_heads import seen_path
 from kiff.stores.sqlite import SqliteStore
 
 
@@ -23,6 +25,7 @@ def open_runtime(
     key: str | os.PathLike[str] | None = None,
     vault: bytes | None = None,
     clock: Clock | None = None,
+    accept_rollback: Iterable[str] = (),
     **options: Any,
 ) -> Runtime:
     """A runtime over a SQLite database; the database and the signing key are made when they are missing.
@@ -35,21 +38,24 @@ def open_runtime(
         vault: the secret that `sensitive` parameters are sealed with, 32 bytes or more; when not given, that of
             `<path>.vault.key`, which is made when it is first needed.
         clock: where the store's and the runtime's time comes from; the machine's when not given.
+        accept_rollback: tenants whose log may hold less than `<path>.seen.json` says was seen of it; that it goes
+            on so is its next record.
         options: as in `Runtime`.
 
     Raises:
-        StoreError: the database cannot serve.
+        StoreError: the database cannot serve; StoreRolledBack, when it is an older copy of itself.
         KeyUnusable: the key is readable by others, is no key, or is gone while the log it signed is there; name
             another one with `key` to go on with that.
     """
     store = SqliteStore(path, clock=clock)
     try:
+        seen = open_seen(seen_path(path), store, accept=accept_rollback)
         signer = load_or_create(Path(key)) if key is not None else _own_key(store, key_path(path))
     except BaseException:
         store.close()
         raise
     secret = vault_secret(vault_path(path), store) if vault is None else vault
-    return Runtime(store, signer, domains=domains, executors=executors, vault=secret, clock=clock, **options)
+    return Runtime(store, signer, domains=domains, executors=executors, vault=secret, clock=clock, seen=seen, **options)
 
 
 def _own_key(store: SqliteStore, file: Path) -> Ed25519Signer:

@@ -15,20 +15,25 @@
     │   ├── OperationSettled    the operation already has an outcome that this one contradicts
     │   ├── StateInUse          a domain version drops a state that entities are in; `in_use` names one for each
     │   ├── AuthorityChanged    who calls is known differently by now; draw the command up again
-    │   └── DomainChanged       another version governs by now, and seals other parameters; draw the command up again
+    │   └── DomainChanged       another domain or version governs by now; draw the command up again
     ├── RateLimited             this key or tenant asks too often; nothing was recorded, `retry_after_seconds` says when
     ├── Overloaded              a bounded queue or executor slot is full; nothing was recorded, try again
     ├── Closed                  the runtime is shutting down; nothing was recorded
     ├── ActionFailed            an executor raises it to say: it failed, and nothing happened outside
     │   └── Unfinished          an executor that nobody has written yet
+    ├── ActionUnknown           an executor raises it to say why it cannot tell whether anything happened
     ├── KeyUnusable             a signing key is missing, unreadable or readable by others
     ├── Unanswered              a client got no answer that can be trusted from a server; the same id brings it
     └── StoreError              the store cannot serve
         ├── StoreUnavailable    disk full, read-only, I/O error: nothing was acknowledged
         ├── StoreCorrupt        the database does not hold what was written
         ├── StoreInUse          another process is the writer of this database
+        ├── StoreRolledBack     a log does not hold what was seen of it before: an older database came back
+        ├── StoreMoved          this database was moved elsewhere, and goes on there
         ├── SchemaTooNew        the database was written by a newer KIFF
+        ├── SchemaTooOld        the database is to be brought up to date first
         ├── StoreConflict       another writer was first: load and step again
+        ├── StoreInDoubt        the answer to a commit was lost: it may have happened, or may yet
         └── StoreRefused        the database refuses these rows for good; nothing was written
 
 This file knows no HTTP. A refusal by the gate is not an error: it is a `Decision`.
@@ -157,6 +162,12 @@ class ActionFailed(KiffError):
     code = "executor_failed"
 
 
+class ActionUnknown(KiffError):
+    """Raised by an executor that cannot tell. Any other exception does the same; of this one the message is kept."""
+
+    code = "execution_unknown"
+
+
 class Unfinished(ActionFailed):
     """Raised by the stub of an executor. `kiff check` reports it until it is gone."""
 
@@ -196,8 +207,28 @@ class StoreInUse(StoreError):
     code = "store_in_use"
 
 
+class StoreRolledBack(StoreError):
+    """`tenants` names every log that does not go on from where it was seen; see `kiff.stores.seen_heads`."""
+
+    code = "store_rolled_back"
+
+
+class StoreMoved(StoreError):
+    code = "store_moved"
+
+
 class SchemaTooNew(StoreError):
     code = "schema_too_new"
+
+
+class SchemaTooOld(StoreError):
+    code = "schema_too_old"
+
+
+class StoreInDoubt(StoreError):
+    """Who is told so asks again with the same id: it brings the answer, if there is one."""
+
+    code = "store_in_doubt"
 
 
 class StoreConflict(StoreError):

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import fields
 
 from kiff.analysis.fields import Expected, Fields
+from kiff.analysis.hooks import REMOVED
 from kiff.protocol.authority import Credential, Member, Tenant
 from kiff.protocol.instant import parse_rfc3339
 from kiff.runtime.rows import CommandRow
@@ -33,6 +34,7 @@ class AuthorityRows:
 
     def __init__(self) -> None:
         self.rows: Expected = {}
+        self.hooks: dict[str, dict[str, Any]] = {}
 
     def take(self, kind: str, at: str, data: dict[str, Any]) -> None:
         """The next record.
@@ -47,12 +49,22 @@ class AuthorityRows:
             said = data[noun]
             self.rows[row, said["id"]] = _columns(row, said)
             self._answered(data, {"id": said["id"], "at": at, "repeated": False})
+        elif kind == "webhook_changed":
+            webhook = data["webhook"]
+            self.hooks[webhook["id"]] = webhook
+            if data["change"] == REMOVED:
+                del self.hooks[webhook["id"]]
+            self._answered(data, {"id": webhook["id"], "at": at, "repeated": False})
         elif kind in _IN_FORCE:
             said = {name: data.get(name) for name in _IN_FORCE[kind]}
             said["changed"] = data["replaces"] != data.get("version")
             if kind != "domain_shadowed":
                 said["pending_approvals"] = data.get("pending_approvals", 0)
             self._answered(data, said)
+        elif kind == "log_rolled_back":
+            seen, found = data["seen"], data["found"]["size"]
+            named = {"command_id": f"rollback:{seen['root']}", "asked": f"{seen['log']}/{seen['size']}"}
+            self._answered(named, {"seen": seen["size"], "found": found})
 
     def _answered(self, data: dict[str, Any], answer: Fields) -> None:
         """The command that a record with an idempotency key answers."""

@@ -31,6 +31,7 @@ from kiff.runtime.step.fold import timers_of
 from kiff.runtime.step.limits import NO_HOLDS
 from kiff.runtime.step.payload import payloads_of
 from kiff.runtime.step.propose import NOT_FINAL
+from kiff.runtime.step.settle import told_with
 
 UNBOUND: dict[str, dict[str, str]] = {
     "approvals": {
@@ -198,6 +199,7 @@ class EntityRows:
             settled_by=None,
             settled_at=None,
             disputed=False,
+            told="",
         )
         if deadline is not None:
             self._row(Clearance, clearance_id)["deadline"] = deadline
@@ -358,6 +360,7 @@ class EntityRows:
         clearance = self._row(Clearance, data["operation_id"])
         at = parse_rfc3339(record["at"], field="at")
         clearance.update(status=data["status"], settled_by=data["by"], settled_at=at)
+        clearance["told"] = told_with(clearance.get("told", ""), data["status"])
         if data["status"] == "succeeded":
             clearance["holds"] = NO_HOLDS
         if data["status"] != "unknown":

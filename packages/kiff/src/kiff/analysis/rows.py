@@ -13,6 +13,7 @@ from kiff.analysis.expected import UNREADABLE, EntityRows
 from kiff.analysis.fields import Expected, Fields
 from kiff.analysis.findings import Findings
 from kiff.analysis.history import BLOBS, PAGE, Versions, pages, read_body, subjects
+from kiff.analysis.hooks import check_hooks
 from kiff.analysis.published import Published, check_published
 from kiff.analysis.vault import unopened
 from kiff.canonical import digest
@@ -30,6 +31,7 @@ from kiff.runtime.answers import (
     Ingested,
     PolicyActivated,
     Reviewed,
+    RolledBack,
     Shadowed,
 )
 from kiff.runtime.ports import Key, Store
@@ -71,7 +73,12 @@ _BY_ENTITY = (ApprovalRequest, Clearance, CommandRow, EntityState, LastApproval,
 _OPEN = ("pending", "granted", "open")
 _REVIEW = "review:"
 _ADMIN = "admin:"
-_BY_PREFIX: dict[str, type[Struct]] = {"activate:": Activated, "policy:": PolicyActivated, "shadow:": Shadowed}
+_BY_PREFIX: dict[str, type[Struct]] = {
+    "activate:": Activated,
+    "policy:": PolicyActivated,
+    "rollback:": RolledBack,
+    "shadow:": Shadowed,
+}
 _AT_ONCE = 500
 
 
@@ -100,6 +107,7 @@ class RowCheck:
         self._findings = findings
         self._published = published
         self._tenants = authority.rows | across.rows
+        self._hooks = authority.hooks
         self._broken = broken
         self._versions = Versions(store, tenant)
         self._found: Counter[type] = Counter()
@@ -107,6 +115,7 @@ class RowCheck:
 
     def run(self) -> None:
         check_published(self._store, self._tenant, self._published, self._findings, self._compare)
+        check_hooks(self._store, self._tenant, self._hooks, self._findings)
         for entity in subjects(self._store, self._tenant):
             self._entity(entity)
             if len(self._waiting) >= _AT_ONCE:

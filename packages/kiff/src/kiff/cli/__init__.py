@@ -13,10 +13,11 @@ from click.shell_completion import CompletionItem
 
 from kiff.cli.exits import Exit
 from kiff.cli.failure import report
-from kiff.errors import Forbidden, Unanswered, Unauthorized
+from kiff.errors import Forbidden, StoreRolledBack, Unanswered, Unauthorized
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "approvals": ("kiff.cli.approvals", "See what waits for a person, and answer it."),
+    "backup": ("kiff.cli.backup", "Copy the whole store into a folder, and check the copy."),
     "check": ("kiff.cli.check", "Say everything that is wrong with a domain, and how to mend it."),
     "completion": ("kiff.cli.completion", "Print what makes a shell complete kiff commands."),
     "demo": ("kiff.cli.demo", "Run the governed loop on a real database, in one screen."),
@@ -33,12 +34,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "login": ("kiff.cli.login", "Sign in on a server, or approve the login of another program."),
     "logout": ("kiff.cli.logout", "Sign out on a server."),
     "members": ("kiff.cli.members", "Say who somebody is on a server, and what they may do."),
+    "migrate": ("kiff.cli.migrate", "Bring a PostgreSQL database up to date, and grant its role."),
+    "move": ("kiff.cli.move", "Copy the whole store to another place, and go on there."),
     "new": ("kiff.cli.new", "Make a project: a governed domain that runs."),
     "operations": ("kiff.cli.operations", "See how cleared actions ended, and settle unknown ones."),
     "policies": ("kiff.cli.policies", "Say what holds for every domain, beside its contracts."),
     "propose": ("kiff.cli.propose", "Ask whether an action may run now, by the caller's own hand."),
     "receipts": ("kiff.cli.receipts", "Take a receipt out of a database, with its proof."),
     "replay": ("kiff.cli.replay", "Fold the events and decide history again, and compare."),
+    "restore": ("kiff.cli.restore", "Put a backup into an empty place."),
+    "root": ("kiff.cli.root", "Change the secret that keys on PostgreSQL are sealed with."),
     "scaffold": ("kiff.cli.scaffold", "Write the Python of a domain: contracts, executors, tests."),
     "serve": ("kiff.cli.serve", "Serve tenants over HTTP."),
     "simulate": ("kiff.cli.simulate", "Decide history again under a draft, and say what would differ."),
@@ -51,6 +56,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "vault": ("kiff.cli.vault", "See which sensitive values are kept, open one, or erase it."),
     "verify": ("kiff.cli.verify", "Check a receipt, a bundle, an export or a whole database."),
     "version": ("kiff.cli.version", "Versions of KIFF and of what it stands on."),
+    "webhooks": ("kiff.cli.webhooks", "Have programs told of what is recorded, with signed messages."),
 }
 """name -> (module, one line of help)."""
 
@@ -101,16 +107,18 @@ def run(argv: Sequence[str]) -> int:
         return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001  the edge: whatever went wrong becomes a line and an exit code
         report(error, debug=debug)
-        return _ending(error)
+        return ending(error)
     return code if isinstance(code, int) else Exit.DONE
 
 
-def _ending(error: Exception) -> Exit:
+def ending(error: Exception) -> Exit:
     """Not to be known, not to be allowed, and not to know whether it was done are no plain failures."""
     if isinstance(error, Unauthorized):
         return Exit.SIGN_IN
     if isinstance(error, Unanswered) and error.may_have_acted:
         return Exit.UNKNOWN
+    if isinstance(error, StoreRolledBack):
+        return Exit.INVALID
     return Exit.BLOCKED if isinstance(error, Forbidden) else Exit.FAILED
 
 

@@ -210,7 +210,8 @@ def _unread(source: Source, domain: Domain | None) -> Iterator[str]:
     """What was not looked at, and why."""
     if source.stubs is not None and not source.stubs.is_literal:
         yield f"`{source.path}`: EXECUTORS is not one dict that is written out, so its names were not compared"
-    named = domain is not None and any(contract.executor_name for contract in domain.actions.values())
+    actions = () if domain is None else domain.actions.values()
+    named = any(contract.executor_name and not contract.runs_elsewhere for contract in actions)
     if source.stubs is None and source.problem is None and named:
         yield f"there is no `{source.path}`, so the executors were not looked at"
 

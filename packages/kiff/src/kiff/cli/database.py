@@ -10,14 +10,16 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from kiff.cli.settings import setting_option, settings, variable
+from kiff.cli.settings import DATABASE, setting_option, settings, variable
 from kiff.embedded import open_runtime
-from kiff.errors import StoreUnavailable
+from kiff.errors import InvalidInput, StoreUnavailable
 from kiff.runtime import Runtime
-from kiff.runtime.ports import Executor
-from kiff.stores.sqlite import SqliteStore
+from kiff.runtime.ports import Executor, Store
+from kiff.stores.opening import open_store, without_password
 
 F = TypeVar("F", bound=Callable[..., Any])
+Database = Path | str
+"""Where a database is: the path of a file, or the URL of one on PostgreSQL."""
 
 
 def database_option(command: F) -> F:
@@ -39,38 +41,57 @@ def only_a_database(what: str) -> None:
 
 def database_argument(command: F) -> F:
     """Adds the database as an argument that may be left out."""
-    where = click.argument("database", type=click.Path(path_type=Path), default=lambda: settings().db)
+    where = click.argument("database", type=DATABASE, default=lambda: settings().db)
     return where(command)
 
 
-def open_database(path: Path) -> SqliteStore:
-    """The database, to be read only, also beside its running writer.
+def open_database(where: Database) -> Store:
+    """The database, to be read only, also beside its running writers.
 
     Raises:
-        StoreError: it is not there, not a KIFF database, damaged, or of a newer schema.
+        StoreError: it is not there, not a KIFF database, damaged, or of another schema.
     """
-    _present(path)
-    return SqliteStore(path, read_only=True)
+    if isinstance(where, Path):
+        _present(where)
+    return open_store(str(where), read_only=True)
 
 
 @contextmanager
-def snapshot(path: Path) -> Iterator[SqliteStore]:
+def snapshot(where: Database) -> Iterator[Store]:
     """The database as it stands now; what is written meanwhile does not show."""
-    with closing(open_database(path)) as store, closing(store.snapshot()) as still:
+    with closing(open_database(where)) as store, closing(store.snapshot()) as still:
         yield still
 
 
 @contextmanager
-def writing(path: Path, executors: Mapping[str, Executor] | None = None) -> Iterator[Runtime]:
+def writing(where: Database, executors: Mapping[str, Executor] | None = None) -> Iterator[Runtime]:
     """A runtime over a database that is there. A mistyped path must not make a second one.
 
     Raises:
+        InvalidInput: it is on PostgreSQL, where servers write.
         StoreError: as in `open_database`; StoreInUse when another process is its writer.
         KeyUnusable: its key cannot be used.
     """
+    path = writable(where)
     open_database(path).close()
     with open_runtime(path, executors=executors) as runtime:
         yield runtime
+
+
+def writable(where: Database) -> Path:
+    """
+    Raises:
+        InvalidInput: it is on PostgreSQL, where servers write.
+    """
+    if isinstance(where, Path):
+        return where
+    message = f"`{shown(where)}` is written by its servers"
+    raise InvalidInput(f"{message}: give one of them with --url, where a key says who acts", field="--db")
+
+
+def shown(where: Database) -> str:
+    """What may be shown of where a database is."""
+    return without_password(str(where))
 
 
 def _present(path: Path) -> None:

@@ -8,7 +8,6 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import click
 from msgspec import Struct
@@ -18,50 +17,40 @@ from kiff.cli.database import open_database
 from kiff.cli.domain_file import domain_issues
 from kiff.cli.executors_file import stubs
 from kiff.cli.exits import Exit
+from kiff.cli.finding import SKEW_MS, Finding, seen_finding
 from kiff.cli.key_set import read_keys
 from kiff.cli.output import SCHEMA, output_option, painted, print_json, print_rows
 from kiff.cli.principals import read_principals
 from kiff.cli.progress import progress
 from kiff.cli.safe_text import visible
 from kiff.cli.settings import Settings, settings
+from kiff.cli.store_place import said_place, secrets_options, store_place_options
 from kiff.domain import Domain
 from kiff.embedded import key_path, vault_path
 from kiff.errors import KiffError
 from kiff.runtime.clock import SystemClock
 from kiff.runtime.rounds import active_domains
-from kiff.stores.keyfile import load, load_secret, public_path
+from kiff.stores.key_places import keys_beside
+from kiff.stores.keyfile import KeyFolder, load, load_secret, public_path
+from kiff.stores.seen_heads import seen_path
 from kiff.stores.sqlite import SqliteStore
 from kiff.stores.sqlite_schema import MIGRATIONS
 
-Status = Literal["ok", "warn", "fail", "none"]
-"""`none`: there is nothing of the kind here."""
-
-SKEW_MS = 5_000
 LITTLE_BYTES, LEAST_BYTES = 1 << 30, 100 << 20
 _MARKS = {"ok": ("✓", "ok"), "warn": ("!", "held"), "fail": ("✕", "wrong"), "none": ("–", "head")}
-
-
-class Finding(Struct, frozen=True):
-    """What one question found.
-
-    Args:
-        fix: what to do; empty when there is nothing to do.
-    """
-
-    status: Status
-    said: str
-    fix: str = ""
 
 
 class Place(Struct, frozen=True):
     """What is looked at.
 
     Args:
-        store: None when the database is not there, or cannot be opened.
+        database: the file.
+        store: None when it is not there, or cannot be opened.
         now: ms.
     """
 
     settings: Settings
+    database: Path
     store: SqliteStore | None
     now: int
 
@@ -76,7 +65,7 @@ def _versions(place: Place) -> Finding:
 
 
 def _database(place: Place) -> Finding:
-    path = place.settings.db
+    path = place.database
     if place.store is None:
         if not path.is_file():
             return NOTHING
@@ -87,7 +76,7 @@ def _database(place: Place) -> Finding:
 
 
 def _disk(place: Place) -> Finding:
-    free = shutil.disk_usage(place.settings.db.absolute().parent).free
+    free = shutil.disk_usage(place.database.absolute().parent).free
     said = f"{free / (1 << 30):,.1f} GiB free where the database is"
     if free < LEAST_BYTES:
         return Finding("fail", said, "a full disk stops the runtime: make room")
@@ -95,18 +84,33 @@ def _disk(place: Place) -> Finding:
 
 
 def _key(place: Place) -> Finding:
-    file = key_path(place.settings.db)
     if place.store is None:
         return NOTHING
+    tenants = [head.tenant for head in place.store.heads()]
+    keys = keys_beside(place.database, tenants)
+    if isinstance(keys, KeyFolder):
+        return _keys(place.database, keys, tenants)
+    file = key_path(place.database)
     kid = load(file).kid  # raises when it is missing, not a key, or open to others
     if kid not in read_keys(public_path(file)):
         return Finding(
             "fail", f"{public_path(file)} lacks the key {kid}", "open the database once for writing: it adds it"
         )
-    secret = vault_path(place.settings.db)
+    secret = vault_path(place.database)
     if secret.exists():
         load_secret(secret)  # raises likewise
     return Finding("ok", f"{file}, readable by its owner alone; {kid} is in the key set beside it")
+
+
+def _keys(database: Path, keys: KeyFolder, tenants: list[str]) -> Finding:
+    """Of a server, one for each tenant."""
+    public = read_keys(public_path(key_path(database)))
+    for tenant in tenants:
+        kid = keys(tenant).kid  # raises when it is missing, not a key, or open to others
+        if kid not in public:
+            return Finding("fail", f"the key set lacks {kid}, of `{tenant}`", "bring the key set from its backup")
+    keys.secret()  # raises likewise
+    return Finding("ok", f"of {len(tenants)} tenants, readable by their owner alone, and in the key set")
 
 
 def _clock(place: Place) -> Finding:
@@ -120,7 +124,7 @@ def _clock(place: Place) -> Finding:
 def _log(place: Place) -> Finding:
     if place.store is None:
         return NOTHING
-    beside = public_path(key_path(place.settings.db))
+    beside = public_path(key_path(place.database))
     verdict = verify_leaves(place.store, read_keys(beside if beside.is_file() else None))
     if verdict.status == "invalid":
         first = verdict.problems[0]
@@ -130,6 +134,11 @@ def _log(place: Place) -> Finding:
     if verdict.status == "undecidable":
         return Finding("warn", verdict.problems[0].message, "kiff verify --jwks FILE")
     return Finding("ok", said)
+
+
+def _seen(place: Place) -> Finding:
+    file = seen_path(place.database)
+    return NOTHING if place.store is None else seen_finding(file, place.store)
 
 
 def _operations(place: Place) -> Finding:
@@ -190,6 +199,7 @@ QUESTIONS: dict[str, Callable[[Place], Finding]] = {
     "key": _key,
     "clock": _clock,
     "log": _log,
+    "seen": _seen,
     "operations": _operations,
     "domain": _domain,
     "principals": _principals,
@@ -198,14 +208,23 @@ QUESTIONS: dict[str, Callable[[Place], Finding]] = {
 
 
 @click.command("doctor")
+@store_place_options
+@secrets_options
 @output_option
-def command(output: str) -> Exit:
+def command(store: str | None, store_file: Path | None, data: Path, root_key: Path | None, output: str) -> Exit:
     """Look whether everything here is as it should be, from the settings of this folder. It changes nothing.
 
-    Ends with 1 when something fails; warnings do not fail.
+    With --store postgresql://… it looks at that server, as the role that the URL names. Ends with 1 when something
+    fails; warnings do not fail.
     """
+    place = said_place(store, store_file, data, root_key)
     with progress("looking"):
-        found = list(_findings(settings()))
+        if place.is_postgres:
+            from kiff.cli.doctor_postgres import findings  # brings the driver
+
+            found = list(findings(place))
+        else:
+            found = list(_findings(settings(), place.path))
     failed = any(finding.status == "fail" for _, finding in found)
     rows = [{"what": name, "status": f.status, "found": f.said, "fix": f.fix} for name, f in found]
     if output == "json":
@@ -217,10 +236,10 @@ def command(output: str) -> Exit:
     return Exit.FAILED if failed else Exit.DONE
 
 
-def _findings(place: Settings) -> Iterator[tuple[str, Finding]]:
-    store = _opened(place.db)
+def _findings(said: Settings, database: Path) -> Iterator[tuple[str, Finding]]:
+    store = _opened(database)
     try:
-        looked = Place(place, store, SystemClock().now())
+        looked = Place(said, database, store, SystemClock().now())
         for name, question in QUESTIONS.items():
             yield name, _answer(question, looked)
     finally:

@@ -16,7 +16,7 @@ import orjson
 
 from kiff.analysis.export import export_lines
 from kiff.analysis.history import pages
-from kiff.cli.database import database_option, only_a_database, snapshot
+from kiff.cli.database import Database, database_option, only_a_database, snapshot
 from kiff.cli.progress import progress
 from kiff.cli.safe_text import visible
 from kiff.cli.summary import summary
@@ -34,7 +34,7 @@ _FORMULA = ("=", "+", "-", "@")
 @click.option("--format", "form", type=click.Choice(("jsonl", "csv")), default="jsonl", show_default=True)
 @click.option("--to", "target", type=click.Path(dir_okay=False, path_type=Path), help="A file, instead of stdout.")
 @database_option
-def command(entity: str | None, form: str, target: Path | None, database: Path, tenant: str) -> None:
+def command(entity: str | None, form: str, target: Path | None, database: Database, tenant: str) -> None:
     """Take the log out, with its proof, for whoever audits it.
 
     jsonl: every record with the receipt it binds, and the signed head over them; `kiff verify` checks such a file

@@ -13,6 +13,7 @@ HINTS: dict[str, str] = {
     "invalid_domain": "kiff check lists everything that is wrong with it, and how to mend it",
     "invalid_policy": "kiff policies check lists everything that is wrong with it, and how to mend it",
     "schema_too_new": "install the KIFF that wrote it, or a newer one",
+    "schema_too_old": "kiff migrate brings it up to date",
     "store_corrupt": "restore it from a backup; `kiff verify` names what does not hold",
     "store_in_use": "stop the other process, or read with a command that only reads",
 }

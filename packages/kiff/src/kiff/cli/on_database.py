@@ -11,7 +11,7 @@ from typing import Any, Literal
 from msgspec import json, to_builtins
 
 from kiff.analysis.history import Versions, receipts
-from kiff.cli.database import open_database, snapshot, writing
+from kiff.cli.database import Database, open_database, snapshot, writable, writing
 from kiff.cli.domain_file import read_domain
 from kiff.cli.place import Call, Executors, Governed, Looked, PolicyVersion, Trial, Version, decided_by, startable
 from kiff.cli.policy_file import read_policy
@@ -55,7 +55,7 @@ class OnDatabase:
         who: acts; None for a command that only reads.
     """
 
-    def __init__(self, database: Path, tenant: str, who: Caller | None) -> None:
+    def __init__(self, database: Database, tenant: str, who: Caller | None) -> None:
         self._database = database
         self._tenant = tenant
         self._caller = who
@@ -163,7 +163,7 @@ class OnDatabase:
         answer = self._rehearsed(domain)  # what is refused leaves no database behind
         if dry_run:
             return answer
-        with open_runtime(self._database) as runtime:
+        with open_runtime(writable(self._database)) as runtime:
             return runtime.activate(self._who, domain).result()
 
     def activate_policy(self, file: Path | None, published: str | None, *, dry_run: bool) -> PolicyActivated:
@@ -200,7 +200,7 @@ class OnDatabase:
         return self._caller
 
     def _rehearsed(self, domain: Domain) -> Activated:
-        store = snapshot(self._database) if self._database.is_file() else nullcontext(MemoryStore())
+        store = nullcontext(MemoryStore()) if _is_new(self._database) else snapshot(self._database)
         with store as still:
             rehearsal = Rehearsal(still)
             reading, tenant = StoreReading(still, {}), self._who.tenant
@@ -209,6 +209,10 @@ class OnDatabase:
             command = rehearsal.edge.activate(self._who, domain, seen, pending=waiting)
             answer: Activated = rehearsal.take(command).answer
             return answer
+
+
+def _is_new(database: Database) -> bool:
+    return isinstance(database, Path) and not database.is_file()
 
 
 class DatabaseReading:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from kiff.cli.database import database_option
+from kiff.cli.database import Database, database_option
 from kiff.cli.place import Place
 from kiff.cli.principals import acting_options, caller
 from kiff.cli.settings import Settings, settings
@@ -38,7 +38,7 @@ def _placed(command: F) -> F:
 
 
 def _place(
-    url: str | None, database: Path, tenant: str, acting: str | None = None, principals: Path | None = None
+    url: str | None, database: Database, tenant: str, acting: str | None = None, principals: Path | None = None
 ) -> Place:
     """The server when there is one, unless a database is named beside it."""
     is_named = _on_command_line("database")

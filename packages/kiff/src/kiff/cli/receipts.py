@@ -11,7 +11,7 @@ import click
 from msgspec import to_builtins
 
 from kiff.canonical import MAX_INT
-from kiff.cli.database import database_option, only_a_database, snapshot
+from kiff.cli.database import Database, database_option, only_a_database, snapshot
 from kiff.cli.exits import BY_STATUS, Exit
 from kiff.cli.key_set import keys_of
 from kiff.cli.noun import Noun
@@ -55,7 +55,7 @@ def list_(entity: str | None, after: int, limit: int, output: str, place: Place)
 @click.option("--jwks", type=click.Path(path_type=Path), help="The issuer's key set; else the one beside the database.")
 @output_option
 @database_option
-def verify(receipt_id: str, jwks: Path | None, output: str, database: Path, tenant: str) -> Exit:
+def verify(receipt_id: str, jwks: Path | None, output: str, database: Database, tenant: str) -> Exit:
     """Check RECEIPT_ID in a database: its signature, its record, and that record under the newest signed head.
 
     A file with a receipt is checked by `kiff verify`. Ends with 0 (valid), 20 (invalid) or 21 (undecidable).

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
 import click
 
 from kiff.analysis import replay_store
-from kiff.cli.database import database_argument, open_database
+from kiff.cli.database import Database, database_argument, open_database, shown
 from kiff.cli.exits import Exit
 from kiff.cli.output import output_option
 from kiff.cli.progress import progress
@@ -19,12 +18,12 @@ from kiff.cli.verdict import print_verdict
 @click.command("replay")
 @database_argument
 @output_option
-def command(database: Path, output: str) -> Exit:
+def command(database: Database, output: str) -> Exit:
     """Fold every event in DATABASE again and decide every decision again, and compare with what is kept.
 
     Ends with 20 when anything comes out differently.
     """
-    with closing(open_database(database)) as store, progress(f"replaying {visible(database)}"):
+    with closing(open_database(database)) as store, progress(f"replaying {visible(shown(database))}"):
         replayed = replay_store(store)
     counts = {"entities": replayed.entities, "events": replayed.events, "decisions": replayed.decisions}
     if replayed.erased:
@@ -34,5 +33,5 @@ def command(database: Path, output: str) -> Exit:
     if replayed.erased:
         detail += f", but for {replayed.erased} decisions that read what was erased since"
     rung = {"name": "REPLAYED", "ok": replayed.match, "detail": detail if replayed.match else "differs, see below"}
-    print_verdict(output, "replay", str(database), status, [rung], replayed.problems, counts)
+    print_verdict(output, "replay", shown(database), status, [rung], replayed.problems, counts)
     return Exit.DONE if replayed.match else Exit.INVALID

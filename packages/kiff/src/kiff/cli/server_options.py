@@ -14,10 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import click
+
 from kiff.cli.settings import setting_option
 from kiff.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from kiff.server.remote_settings import RemoteSettings
     from kiff.server.settings import Oidc
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,6 +44,16 @@ def server_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def rollback_option(command: F) -> F:
+    """Adds `--accept-rollback`."""
+    return click.option(
+        "--accept-rollback",
+        multiple=True,
+        metavar="TENANT",
+        help="Go on with a log that holds less than was seen of it; the log records that. Say it once, not for good.",
+    )(command)
 
 
 def port_of(text: str) -> int:
@@ -145,6 +158,17 @@ def login_provider(data: Path) -> Oidc | None:
     except InvalidInput as error:
         raise InvalidInput(f"`{file}`: {error.message}", field=str(file)) from error
     return found
+
+
+def remote_executors(data: Path) -> RemoteSettings:
+    """What `executors.toml` and `mcp.toml` in the data folder say about executors that are reached by an address.
+
+    Raises:
+        InvalidInput: one is readable by others, is no TOML, or says something else.
+    """
+    from kiff.server.remote_settings import HTTPS_FILE, MCP_FILE, remote_settings
+
+    return remote_settings(_private(data / HTTPS_FILE), _private(data / MCP_FILE))
 
 
 def _private(file: Path) -> dict[str, Any] | None:

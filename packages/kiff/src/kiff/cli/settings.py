@@ -9,8 +9,10 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 from kiff.errors import InvalidInput
 
@@ -23,7 +25,7 @@ class Settings(NamedTuple):
     """What a command takes when no flag says otherwise.
 
     Args:
-        db: the database file.
+        db: the database file; a text when it is the URL of one on PostgreSQL.
         domain: the kiff.yaml.
         principals: who may act (`--as`).
         executors: the Python file that holds EXECUTORS.
@@ -35,7 +37,7 @@ class Settings(NamedTuple):
         url: the server that commands talk to, instead of a database; empty for none.
     """
 
-    db: Path = Path("kiff.db")
+    db: Path | str = Path("kiff.db")
     domain: Path = Path("kiff.yaml")
     principals: Path = Path("principals.toml")
     executors: Path = Path("actions.py")
@@ -65,7 +67,7 @@ def setting_option(name: str, help: str, *, to: str | None = None) -> Callable[[
     return click.option(
         f"--{name.replace('_', '-')}",
         to or name,
-        type=click.Path(path_type=Path) if name in PATHS else str,
+        type=DATABASE if name == "db" else click.Path(path_type=Path) if name in PATHS else str,
         default=lambda: getattr(settings(), name),
         show_default=str(Settings._field_defaults[name]),
         help=f"{help}  [env var: {variable(name)}]",
@@ -99,7 +101,7 @@ def _found(environment: Mapping[str, str]) -> Settings:
     said = _read(configuration() / FILE) | _read(Path(FILE))
     for name in Settings._fields:
         if value := environment.get(variable(name)):
-            said[name] = Path(value) if name in PATHS else value
+            said[name] = _meant(name, value, Path())
     return Settings(**said)  # type: ignore[arg-type]  # _read gives each setting its type
 
 
@@ -122,4 +124,30 @@ def _read(file: Path) -> dict[str, Path | str]:
             raise InvalidInput(f"`{file}`: `{name}` is no setting; there are {', '.join(Settings._fields)}", field=name)
         if not isinstance(value, str) or not value or "\0" in value:
             raise InvalidInput(f"`{file}`: `{name}` must be a text", field=name)
-    return {name: file.parent / value if name in PATHS else value for name, value in said.items()}
+    return {name: _meant(name, value, file.parent) for name, value in said.items()}
+
+
+def _meant(name: str, value: str, folder: Path) -> Path | str:
+    return folder / value if name in PATHS and not is_url(value) else value
+
+
+def is_url(value: str) -> bool:
+    """Whether it is the URL of a database, and not the path of one."""
+    return value.startswith(("postgresql://", "postgres://"))
+
+
+class _Database(click.Path):
+    """A path, or the URL of a database on PostgreSQL, which stays a text."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if not isinstance(value, str) or not is_url(value):
+            return super().convert(value, parameter, context)
+        name = None if parameter is None else parameter.name
+        by_hand = context and name and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if by_hand and (urlsplit(value).password or "password=" in value):
+            message = "every user of this machine can read a password on a command line"
+            self.fail(f"{message}; leave it to KIFF_DB, PGPASSWORD or ~/.pgpass", parameter, context)
+        return value
+
+
+DATABASE = _Database(path_type=Path)

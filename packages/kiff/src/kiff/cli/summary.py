@@ -51,10 +51,13 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "decision_recorded": lambda data: f"propose {data['action']}",
     "domain_activated": lambda data: str(data["version"]),
     "event_ingested": lambda data: str(data["event"]["type"]),
+    "log_rolled_back": lambda data: f"{data['seen']['size']} records were seen, {data['found']['size']} are there",
     "outcome_confirmed": lambda data: f"{data['status']}, says {data['by']} too",
     "outcome_contradicted": lambda data: f"{data['reported']}, says {data['by']}; it was settled as {data['settled']}",
     "sensitive_erased": lambda data: f"{len(data['commitments'])} erased",
     "review_refused": lambda data: f"{data['verdict']} refused: {data['reason']}",
     "state_changed": _state,
+    "webhook_changed": lambda data: f"{data['webhook']['id']} {data['change']}",
+    "webhook_failed": lambda data: f"{data['delivery']} given up: {data['said']}",
     "transition_refused": lambda data: f"{data['type']} leads nowhere from {data['state'] or 'the beginning'}",
 }

@@ -14,7 +14,15 @@ import click
 
 from kiff.cli.domain_file import read_domain
 from kiff.cli.executors_file import registry
-from kiff.cli.server_options import adapter_secrets, port_of, server_options, start_logging
+from kiff.cli.server_options import (
+    adapter_secrets,
+    port_of,
+    remote_executors,
+    rollback_option,
+    server_options,
+    start_logging,
+)
+from kiff.stores.durable_file import make_folder
 
 if TYPE_CHECKING:
     from kiff.server.tower import Tower
@@ -32,6 +40,7 @@ Executors = Mapping[str, Callable[..., Any]]
 @server_options
 @click.option("--domain", type=click.Path(path_type=Path), help="A kiff.yaml of your own, instead of refund-ops.")
 @click.option("--executors", type=click.Path(path_type=Path), help="Its EXECUTORS.")
+@rollback_option
 @click.option("--new-keys", is_flag=True, help="Mint three more keys; those from before stay good.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(
@@ -42,6 +51,7 @@ def command(
     log_level: str,
     domain: Path | None,
     executors: Path | None,
+    accept_rollback: tuple[str, ...],
     new_keys: bool,
     output: str,
 ) -> None:
@@ -50,7 +60,7 @@ def command(
     The keys are printed once. Started again on the same folder, it goes on where it was.
     """
     start_logging(log_level)
-    data.mkdir(parents=True, exist_ok=True)
+    make_folder(data)
     with _outside(data, executors) as functions:
         from kiff.server.serving import Serving  # while the ledger starts
         from kiff.server.settings import ServerSettings
@@ -61,7 +71,9 @@ def command(
             port=port_of(port),
             issuer=issuer,
             adapter_secrets=adapter_secrets(data),
+            remote=remote_executors(data),
             log_level=log_level,
+            accept_rollback=accept_rollback,
         )
         serving = Serving(given, executors=functions())
         keys = _prepare(serving.tower, domain, new_keys=new_keys)

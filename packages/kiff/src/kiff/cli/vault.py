@@ -6,12 +6,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
-from pathlib import Path
 
 import click
 from msgspec import json
 
-from kiff.cli.database import database_option, only_a_database, open_database
+from kiff.cli.database import Database, database_option, only_a_database, open_database
 from kiff.cli.exits import Exit
 from kiff.cli.noun import Noun
 from kiff.cli.output import MOST_ROWS, output_option, print_fields, print_rows
@@ -21,7 +20,7 @@ from kiff.cli.safe_text import visible
 from kiff.errors import NotFound
 from kiff.protocol.ids import split_ref
 from kiff.protocol.sealed import Sealed
-from kiff.stores.sqlite import SqliteStore
+from kiff.runtime.ports import Store
 
 COLUMNS = ("commitment", "entity", "parameter", "erased")
 PAGE = 1000
@@ -41,7 +40,7 @@ def command() -> None:
 @click.option("--limit", type=click.IntRange(1, MOST_ROWS), default=PAGE, show_default=True, help="At most so many.")
 @output_option
 @database_option
-def list_(entity: str | None, limit: int, output: str, database: Path, tenant: str) -> None:
+def list_(entity: str | None, limit: int, output: str, database: Database, tenant: str) -> None:
     """What is kept, without the values."""
     only_a_database("kiff vault list")
     ref = None if entity is None else ":".join(split_ref(entity))
@@ -55,7 +54,7 @@ def list_(entity: str | None, limit: int, output: str, database: Path, tenant: s
 @click.argument("commitment")
 @output_option
 @database_option
-def open_(commitment: str, output: str, database: Path, tenant: str) -> Exit:
+def open_(commitment: str, output: str, database: Database, tenant: str) -> Exit:
     """Show the value that COMMITMENT was made over, and check that it is the one. Ends with 20 when it is another."""
     only_a_database("kiff vault open")
     with closing(open_database(database)) as store:
@@ -91,7 +90,7 @@ def erase(what: str, yes: bool, output: str, place: Place) -> None:
     print_fields(output, {"erased": commitments, "count": len(commitments), "at": told.at})
 
 
-def _kept(store: SqliteStore, tenant: str) -> Iterator[Sealed]:
+def _kept(store: Store, tenant: str) -> Iterator[Sealed]:
     after = ""
     while page := store.rows(Sealed, tenant, after=after, limit=PAGE):
         yield from page

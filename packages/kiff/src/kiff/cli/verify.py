@@ -11,7 +11,7 @@ from msgspec import to_builtins
 
 from kiff.analysis import replay_store, verify_leaves, verify_store
 from kiff.canonical import parse
-from kiff.cli.database import database_argument, open_database
+from kiff.cli.database import Database, database_argument, open_database, shown
 from kiff.cli.exits import BY_STATUS, Exit
 from kiff.cli.key_set import keys_of, read, read_keys, saved_head
 from kiff.cli.output import output_option
@@ -49,13 +49,15 @@ Files = tuple[Path, ...]
 )
 @click.option("--log-only", is_flag=True, help="Of a database only the log: records, root, signed heads. Much faster.")
 @output_option
-def command(database: Path, jwks: Path | None, heads: Files, log_only: bool, output: str) -> Exit:
+def command(database: Database, jwks: Path | None, heads: Files, log_only: bool, output: str) -> Exit:
     """Check DATABASE, or a file with a receipt, a bundle or an export. What it is, is seen from its content.
 
     A database is checked with the key set beside it (`<name>.key.jwks.json`) unless --jwks names one; a receipt
     only with --jwks: whoever sends a receipt must not choose the key. Ends with 0 (valid), 20 (invalid) or 21
     (undecidable: a key or a proof is missing).
     """
+    if isinstance(database, str):
+        return BY_STATUS[(_log if log_only else _database)(database, jwks, heads, output)]
     if database.exists() and not database.is_file():
         raise NotFound(f"`{database}` is not a regular file", hint="give a database, or a file with the evidence")
     if not database.is_file():
@@ -64,13 +66,14 @@ def command(database: Path, jwks: Path | None, heads: Files, log_only: bool, out
         is_database = file.read(len(_SQLITE)) == _SQLITE
     if log_only and not is_database:
         raise click.UsageError("--log-only is for a database; evidence is checked whole")
-    check = _evidence if not is_database else _log if log_only else _database
-    return BY_STATUS[check(database, jwks, heads, output)]
+    if not is_database:
+        return BY_STATUS[_evidence(database, jwks, heads, output)]
+    return BY_STATUS[(_log if log_only else _database)(database, jwks, heads, output)]
 
 
-def _database(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
-    keys = keys_of(path, jwks)
-    with closing(open_database(path)) as store, progress(f"verifying {visible(path)}"):
+def _database(where: Database, jwks: Path | None, heads: Files, output: str) -> str:
+    keys = keys_of(where, jwks)
+    with closing(open_database(where)) as store, progress(f"verifying {visible(shown(where))}"):
         verdict = verify_store(store, keys, [read(head) for head in heads])
         replayed = replay_store(store)
     named = {problem.where for problem in verdict.problems}
@@ -85,17 +88,17 @@ def _database(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
         "records_after_the_last_signed_head": sum(verdict.unsigned_tail.values()),
     }
     rungs = store_rungs(verdict, replayed, further)
-    print_verdict(output, "database", str(path), status, rungs, problems, counts)
+    print_verdict(output, "database", shown(where), status, rungs, problems, counts)
     return status
 
 
-def _log(path: Path, jwks: Path | None, heads: Files, output: str) -> str:
-    keys = keys_of(path, jwks)
-    with closing(open_database(path)) as store, progress(f"verifying the log of {visible(path)}"):
+def _log(where: Database, jwks: Path | None, heads: Files, output: str) -> str:
+    keys = keys_of(where, jwks)
+    with closing(open_database(where)) as store, progress(f"verifying the log of {visible(shown(where))}"):
         verdict = verify_leaves(store, keys, [read(head) for head in heads])
     counts = {"tenants": verdict.tenants, "records": verdict.records, "signed_heads": verdict.checkpoints}
     counts["records_after_the_last_signed_head"] = sum(verdict.unsigned_tail.values())
-    print_verdict(output, "log", str(path), verdict.status, log_rungs(verdict), verdict.problems, counts)
+    print_verdict(output, "log", shown(where), verdict.status, log_rungs(verdict), verdict.problems, counts)
     return verdict.status
 
 

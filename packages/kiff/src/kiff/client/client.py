@@ -22,6 +22,7 @@ from kiff.client.nouns import Actions, Approval, Me, Operation, Rehearsed, State
 from kiff.client.people import Keys, Members
 from kiff.client.policies import Policies
 from kiff.client.stream import Stream
+from kiff.client.webhooks import Webhooks
 from kiff.domain import Domain
 from kiff.errors import NotFound
 from kiff.protocol.approval import ApprovalStatus
@@ -109,6 +110,7 @@ class Client:
         domains: drafts, versions, and which govern.
         policies: the organisation's policy: versions, and which one holds.
         keys, members: who may do what in the tenant.
+        webhooks: who is told of its records.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class Client:
         self.policies = Policies(self._connection, self._ids)
         self.keys = Keys(self._connection, self._ids)
         self.members = Members(self._connection, self._ids)
+        self.webhooks = Webhooks(self._connection, self._ids)
 
     def __enter__(self) -> Client:
         return self

@@ -176,3 +176,54 @@ class Me(Struct, frozen=True):
     principal: Member
     key: Key
     domains: tuple[str, ...]
+
+
+class Webhook(Struct, frozen=True):
+    """An endpoint that is told of records, without its secrets.
+
+    Args:
+        off_because: why it is off; None while it is on.
+        failing_since, last_failure: while nothing reaches it.
+        old_secret_until: until when the secret before this one signs too.
+    """
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    entity_types: tuple[str, ...]
+    enabled: bool
+    created_at: str
+    off_because: str | None = None
+    failing_since: str | None = None
+    last_failure: str | None = None
+    old_secret_until: str | None = None
+
+
+class SecretWebhook(Struct, frozen=True):
+    """An endpoint and its new secret, which is told once; None when the request was carried out before."""
+
+    webhook: Webhook
+    secret: str | None
+
+    def __repr__(self) -> str:
+        return f"SecretWebhook(webhook={self.webhook!r}, secret=…)"
+
+
+class Tested(Struct, frozen=True):
+    """What came of a test message."""
+
+    delivered: bool
+    status: int | None
+    message: str
+
+
+class Delivery(Struct, frozen=True):
+    """A message that has not arrived. `id` is its `webhook-id`."""
+
+    id: str
+    seq: int
+    entity: str
+    status: str
+    attempts: int
+    due_at: str
+    last_failure: str

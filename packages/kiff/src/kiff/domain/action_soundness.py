@@ -139,7 +139,7 @@ def missing_executors(parts: Parts) -> Iterator[Finding]:
     """Is every executor that a contract names registered?"""
     for path, action in parts.actions("executor") if parts.executors is not None else ():
         name = action.get("executor")
-        if name and name not in (known := parts.executors or ()):
+        if name and "://" not in name and name not in (known := parts.executors or ()):
             message = f"{shown(name)} is not among the executors, so {_name(action)} cannot run"
             fix = did_you_mean(name, known) or "write it, and add it to EXECUTORS"
             yield Finding((*path, "executor"), "executor_missing", message, fix, "activation")

@@ -279,7 +279,8 @@ _ACTION: dict[str, Any] = {
             "type": "string",
             "enum": ["never", "required", "conditional"],
         },
-        "executor": _ref("executor") | {"description": "What does it: a registered name, e.g. refund.issue_refund."},
+        "executor": _ref("executor")
+        | {"description": "What does it: a registered name, a signed request, or a tool of an MCP server."},
         "parameters": {
             "title": "Parameters",
             "description": "Name -> schema. When given, unknown parameters are refused.",
@@ -402,6 +403,14 @@ _ADAPTER_MAP: dict[str, Any] = {
 
 def _text(title: str, description: str, pattern: str) -> dict[str, Any]:
     return {"title": title, "description": description, "type": "string", "pattern": pattern}
+
+
+_PART = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_BYTE = "(0|[1-9][0-9]{0,2})"
+_HOST = f"(({_PART}\\.)*[A-Za-z]([A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?|{_BYTE}(\\.{_BYTE}){{3}})"
+"""A name, or four numbers as usually written: what ends in any other number resolvers read in ways of their own."""
+_HTTPS = f"https://{_HOST}(:[1-9][0-9]{{0,4}})?(/[A-Za-z0-9._~/-]{{0,512}})?"
+_MCP = "mcp://[a-z0-9][a-z0-9_-]{0,62}/[A-Za-z0-9_.-]{1,128}"
 
 
 SCHEMA: dict[str, Any] = {
@@ -548,8 +557,9 @@ SCHEMA: dict[str, Any] = {
         ),
         "executor": _text(
             "executor name",
-            "a registered executor: up to 128 letters, digits, dots, colons, hyphens or underscores",
-            "^[A-Za-z_][A-Za-z0-9_.:-]{0,127}$",
+            "a registered name (up to 128 letters, digits, dots, colons, hyphens or underscores), or "
+            "https://host/path without a user, query or fragment, or mcp://server/tool",
+            f"^([A-Za-z_][A-Za-z0-9_.:-]{{0,127}}|{_HTTPS}|{_MCP})$",
         ),
         "duration": _text(
             "duration",

@@ -98,7 +98,7 @@ _VOID_REFUND: dict[str, Any] = {
     "required_permissions": ["orders.void"],
     "risk": "high",
     "approval": "required",
-    "executor": "refund.void",
+    "executor": "mcp://payments/void_refund",
     "parameters": {"refund_id": {"type": "string", "pattern": "^re_[A-Za-z0-9]+$"}},
     "emits": [],
     "lock": {"key": "entity.customer", "ttl": "2m"},
@@ -110,7 +110,7 @@ _SEND_AGAIN: dict[str, Any] = {
     "required_permissions": ["parcels.send"],
     "risk": "low",
     "approval": "never",
-    "executor": "parcels.send_again",
+    "executor": "https://parcels.example.com/send-again",
     "parameters": {
         "carrier": {"type": "string", "const": "post"},
         "items": {

@@ -122,7 +122,8 @@ class ActionContract(msgspec.Struct, frozen=True):
         required_permissions: the caller's roles must hold all of them.
         risk: see `Risk`.
         approval_requirement: see `Approval`.
-        executor: what does it: a registered name, or a function (registered under `executor_name`).
+        executor: what does it: a registered name, a function (registered under `executor_name`), or the address of
+            a remote one, `https://host/path` or `mcp://server/tool`.
         description: for people.
         parameters: name -> schema (the accepted subset of JSON Schema); None accepts any parameter.
         approval_policy: see `ApprovalPolicy`.
@@ -176,6 +177,11 @@ class ActionContract(msgspec.Struct, frozen=True):
         module = getattr(self.executor, "__module__", "") or ""
         name = getattr(self.executor, "__name__", type(self.executor).__name__)
         return f"{module.rpartition('.')[2]}.{name}"
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether the executor is an address, which only the operator's own files make usable."""
+        return "://" in self.executor_name
 
     @property
     def reviewer_permissions(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ class Clearance(Struct, frozen=True, gc=False):
         runway: what it holds: the entity, or what the action's lock names; empty without a lock.
         holds: JSON list of `Hold`: what limits keep for it; after a failure, what they kept, should it be contradicted.
         payloads: JSON object: event -> the payload that a report which says nothing of it stands for.
+        told: outcomes (comma separated) whose events were told; contradicted and then confirmed, they are not again.
     """
 
     tenant: str
@@ -62,3 +63,4 @@ class Clearance(Struct, frozen=True, gc=False):
     runway: str = ""
     holds: bytes = b"[]"
     payloads: bytes = b"{}"
+    told: str = ""

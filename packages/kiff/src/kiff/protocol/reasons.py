@@ -19,9 +19,9 @@ RESERVED = frozenset(
     lock login_unavailable mandate_limit_reached mandate_per_action_exceeded mapping_not_supported
     merchant_not_allowed method_not_allowed missing_parameter no_mandate_issued not_found operation_settled overloaded
     permission_denied policy_error proposer_is_reviewer rate_limited request_timeout risk_band_high schema_too_new
-    sensitive_erased signature_invalid slow_down state_in_use state_not_allowed store_conflict store_corrupt
-    store_error store_in_use store_refused store_unavailable too_large unauthorized unknown_action unknown_entity_type
-    unsupported_media_type uri_too_long when
+    schema_too_old sensitive_erased signature_invalid slow_down state_in_use state_not_allowed store_conflict
+    store_corrupt store_error store_in_doubt store_in_use store_moved store_refused store_rolled_back store_unavailable
+    too_large unauthorized unknown_action unknown_entity_type unsupported_media_type uri_too_long when
     """.split()  # noqa: SIM905 (eighty names read better as a paragraph)
 )
 """Every code of the protocol, the outcomes, and `when` and `lock`, which say what a `policy_error` is about."""

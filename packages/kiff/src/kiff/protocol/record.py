@@ -30,6 +30,7 @@ KINDS = (
     "domain_activated",
     "domain_shadowed",
     "event_ingested",
+    "log_rolled_back",
     "member_changed",
     "outcome_confirmed",
     "outcome_contradicted",
@@ -40,6 +41,8 @@ KINDS = (
     "state_changed",
     "tenant_changed",
     "transition_refused",
+    "webhook_changed",
+    "webhook_failed",
 )
 
 

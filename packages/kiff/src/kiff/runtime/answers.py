@@ -198,3 +198,22 @@ class Noted(Struct, frozen=True):
     first_at: int
     last_at: int
     times: int
+
+
+class Resent(Struct, frozen=True):
+    """The answer to telling an endpoint again.
+
+    Args:
+        count: how many deliveries are due by that.
+        after: the seq to go on after, when there are more.
+    """
+
+    count: int
+    after: int | None = None
+
+
+class RolledBack(Struct, frozen=True, gc=False):
+    """A log went on from fewer records than were seen of it."""
+
+    seen: int
+    found: int

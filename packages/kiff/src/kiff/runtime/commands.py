@@ -21,19 +21,24 @@ from kiff.protocol.event import Event
 from kiff.protocol.proposal import Proposal
 from kiff.protocol.sealed import Sealed
 from kiff.protocol.state import EntityState
+from kiff.protocol.webhook import Endpoint
 from kiff.runtime.in_use import InUse
 from kiff.runtime.ports import Key
 from kiff.runtime.rows import (
+    HOOKS,
     POLICY,
     ActiveDomain,
     ActivePolicy,
     CommandRow,
+    Delivery,
     DomainVersion,
+    Hooks,
     LastApproval,
     NoteRow,
     PolicyVersion,
     Runway,
     TimerRow,
+    delivery_id,
 )
 
 SYSTEM = Principal("kiff", "service", name="KIFF")
@@ -410,6 +415,132 @@ class Erase(Struct, frozen=True, gc=False):
         return (*((Sealed, self.tenant, id) for id in self.commitments), *about_caller(self.caller))
 
 
+class AcceptRollback(Struct, frozen=True, gc=False):
+    """A log that does not hold what was seen of it before goes on all the same. The record of that comes first, once:
+    several processes may have seen the same.
+
+    Args:
+        log, size, root: what was seen; the root in lower-case hex.
+        by: who said so.
+    """
+
+    tenant: str
+    log: str
+    size: int
+    root: str
+    by: str
+    suffix: str
+
+    @property
+    def id(self) -> str:
+        return f"rollback:{self.root}"
+
+    @property
+    def digest(self) -> str:
+        return f"{self.log}/{self.size}"
+
+    def reads(self) -> tuple[Key, ...]:
+        return ((CommandRow, self.tenant, self.id),)
+
+
+class ChangeHook(Struct, frozen=True):
+    """An endpoint of the tenant's webhooks is added or taken away, signs with another secret, is put on or off.
+
+    Args:
+        endpoint: what is added; None for the other verbs.
+        secret: as it is kept, for `add` and `rotate`.
+        overlap_ms: how long the secret before it signs beside it.
+        key: an idempotency key.
+        asked: digest of what was asked for; the secret is not in it.
+    """
+
+    caller: Caller
+    verb: Literal["add", "remove", "rotate", "enable"]
+    endpoint_id: str
+    suffix: str
+    endpoint: Endpoint | None = None
+    secret: str = ""
+    overlap_ms: int = 0
+    key: str | None = None
+    asked: str = ""
+
+    @property
+    def tenant(self) -> str:
+        return self.caller.tenant
+
+    @property
+    def id(self) -> str:
+        return f"admin:{self.key or self.suffix}"
+
+    def reads(self) -> tuple[Key, ...]:
+        mine: tuple[Key, ...] = ((Hooks, self.tenant, HOOKS), (CommandRow, self.tenant, self.id))
+        return (*mine, *about_caller(self.caller))
+
+
+class Attempted(Struct, frozen=True, gc=False):
+    """How an attempt to deliver ended.
+
+    Args:
+        id, version: of the delivery as it was taken; one that was written since is not touched.
+        ended: delivered, failed, refused (the endpoint wants no more: 410), or dropped: nothing was sent, because the
+            endpoint is no more or the delivery died long ago.
+        said: why it was not delivered, in a few words.
+        draw: 0 to 1, by chance; spreads the next attempts.
+        asked_ms: how long the endpoint asked to be left alone.
+    """
+
+    tenant: str
+    endpoint: str
+    id: str
+    version: int
+    ended: Literal["delivered", "failed", "refused", "dropped"]
+    said: str
+    draw: float
+    suffix: str
+    asked_ms: int | None = None
+
+    def reads(self) -> tuple[Key, ...]:
+        note: Key = (NoteRow, self.tenant, f"webhook:{self.endpoint}")
+        return ((Delivery, self.tenant, self.id), (Hooks, self.tenant, HOOKS), note)
+
+
+class Resend(Struct, frozen=True, gc=False):
+    """An endpoint is told again of records, or for the first time.
+
+    Args:
+        told: (seq, entity) of each record.
+        after: the seq to go on after, when there are more of what was asked for.
+    """
+
+    caller: Caller
+    endpoint_id: str
+    told: tuple[tuple[int, str], ...]
+    after: int | None = None
+
+    @property
+    def tenant(self) -> str:
+        return self.caller.tenant
+
+    def reads(self) -> tuple[Key, ...]:
+        rows = ((Delivery, self.tenant, delivery_id(self.endpoint_id, seq)) for seq, _ in self.told)
+        return ((Hooks, self.tenant, HOOKS), *rows, *about_caller(self.caller))
+
+
 Command = (
-    Propose | Ingest | Review | Settle | Expire | Activate | ActivatePolicy | Shadow | Establish | Revoke | Note | Erase
+    Propose
+    | Ingest
+    | Review
+    | Settle
+    | Expire
+    | Activate
+    | ActivatePolicy
+    | Shadow
+    | Establish
+    | Revoke
+    | Note
+    | Erase
+    | AcceptRollback
+    | ChangeHook
+    | Attempted
+    | Resend
 )

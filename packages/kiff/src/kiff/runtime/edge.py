@@ -57,7 +57,7 @@ class Edge:
 
     def __init__(self, ids: Ids, governs: Governed, vault: Vault | None = None) -> None:
         self._ids = ids
-        self._governs = governs
+        self.governs = governs
         self._vault = vault or Vault()
 
     def propose(
@@ -93,7 +93,7 @@ class Edge:
         _refuse_authority(given.value)
         refuse_commitments(given.value)
         require_id(action, "action")
-        domain = self._governs.domain(caller.tenant, entity_type)
+        domain = self.governs.domain(caller.tenant, entity_type)
         slug, ref = "" if domain is None else domain.name, f"{entity_type}:{entity_id}"
         call = Sealing(caller.tenant, slug, ref, action, caller.principal.id)
         sealed = self._seal(call, domain, given.value)
@@ -118,7 +118,7 @@ class Edge:
 
     def _seal(self, call: Sealing, domain: Domain | None, parameters: dict[str, Any]) -> tuple[Sealed, ...]:
         if domain is None:
-            names = self._governs.unplaced(call.tenant, parameters)
+            names = self.governs.unplaced(call.tenant, parameters)
         else:
             names = domain.sensitive.among(call.action, parameters)
         return self._vault.seal(call, parameters, names) if names else ()
@@ -216,6 +216,8 @@ class Edge:
         asked = row
         if key is not None:
             require_id(key, "key")
+        for name in ("name", "label"):
+            _no_nul(getattr(row, name, None) or "", name)
         if isinstance(row, Credential):
             asked = structs.replace(row, id="", digest=b"", created_at=0)
         return Establish(caller, row, self._ids.draw(), key, digest(encode(asked)))
@@ -291,4 +293,11 @@ def _text(text: str, field: str) -> str:
     if not isinstance(text, str) or len(text) > REASON_CHARACTERS:
         raise InvalidInput(f"`{field}` must be text of at most {REASON_CHARACTERS} characters", field=field)
     value: str = admit(text, field=field).value
-    return value
+    return _no_nul(value, field)
+
+
+def _no_nul(text: str, field: str) -> str:
+    """Text that stands in a column of its own, which not every database lets hold U+0000."""
+    if "\0" in text:
+        raise InvalidInput(f"`{field}` holds the character U+0000; leave it out", field=field)
+    return text

@@ -14,13 +14,13 @@ from typing import Any
 from msgspec import Struct
 
 from kiff.canonical import admit
-from kiff.errors import ActionFailed, InvalidInput, Overloaded
+from kiff.errors import ActionFailed, ActionUnknown, InvalidInput, Overloaded
 from kiff.protocol.action import ActionContract
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.ids import require_id
 from kiff.protocol.proposal import Proposal
 from kiff.runtime.commands import Settle
-from kiff.runtime.ports import Clock, Executor, Ids
+from kiff.runtime.ports import Clock, Executor, Ids, Remote
 
 MESSAGE_CHARACTERS = 2_000
 OUTPUT_BYTES = 65_536
@@ -67,6 +67,7 @@ class Slots:
     Args:
         report: takes the outcome, as a Settle command.
         share: how many of them one tenant may hold, so that the others keep some.
+        remote: what a contract names by its address, when no name is registered for it.
     """
 
     def __init__(
@@ -79,8 +80,10 @@ class Slots:
         probe: Callable[[str], None] | None,
         *,
         share: int | None = None,
+        remote: Remote | None = None,
     ) -> None:
         self._executors = dict(executors)
+        self._remote = remote
         self._size = size
         self._report = report
         self._clock = clock
@@ -118,8 +121,24 @@ class Slots:
             if held:
                 self._held[tenant] = held
 
-    def start(self, clearance: Clearance, proposal: Proposal, contract: ActionContract) -> None:
-        """Runs a cleared proposal in the slot that was reserved for it."""
+    def start(self, clearance: Clearance, proposal: Proposal, contract: ActionContract, since: float) -> None:
+        """Runs a cleared proposal in the slot that was reserved for it.
+
+        INVARIANT: one whose time is up is not begun: another process may have given it up by now, and a person settled
+        it. Its commit took that long, or the reply of it was lost.
+
+        Args:
+            since: monotonic seconds of when it was cleared, or before.
+        """
+        deadline = since + contract.timeout_seconds
+        if deadline <= self._clock.monotonic():
+            self.release(clearance.tenant)
+            message = "its time was up before it could be started; nothing was sent"
+            entity, suffix = clearance.entity, self._ids.draw()
+            self._report(
+                Settle(clearance.tenant, clearance.id, "failed", "executor", suffix, entity=entity, message=message)
+            )
+            return
         entity_type, _, entity_id = clearance.entity.partition(":")
         operation = Operation(
             clearance.id,
@@ -135,15 +154,21 @@ class Slots:
             clearance.receipt_id,
             clearance.trace_id,
         )
-        deadline = self._clock.monotonic() + contract.timeout_seconds
         with self._lock:
             self._running[operation.id] = Running(operation, clearance.tenant, deadline)
-            self._work.append((self._executors[contract.executor_name], operation))
+            self._work.append((self._executor(contract.executor_name, contract.timeout_seconds), operation))
             if self._idle:
                 self._lock.notify()
             elif self._threads < self._size:
                 self._threads += 1
                 threading.Thread(target=self._serve, name="kiff-executor", daemon=True).start()
+
+    def _executor(self, name: str, seconds: float) -> Executor:
+        """What the gate found ready, under that name or at that address."""
+        if name in self._executors or self._remote is None:
+            return self._executors[name]
+        remote = self._remote
+        return lambda operation: remote.run(name, operation, seconds)
 
     def overdue(self) -> list[Running]:
         """Operations past their deadline, each told once."""
@@ -193,6 +218,8 @@ class Slots:
             status, message, output, events = _read(said)
         except ActionFailed as failure:
             status, message, output, events = _read({"status": "failed", "message": str(failure.message)})
+        except ActionUnknown as doubt:
+            status, message, output, events = "unknown", _sound(str(doubt.message)), b"null", None
         except BaseException as error:  # noqa: BLE001  the operator's code: whatever it raised, the effect may have happened
             # The text of an exception may hold a secret, so only its type is told.
             status, message, output, events = (
@@ -223,6 +250,14 @@ def _awaited(awaitable: Any) -> Any:
         return await awaitable
 
     return asyncio.run(wait())
+
+
+def _sound(message: str) -> str:
+    """A message that fits in a record."""
+    try:
+        return str(admit(message[:MESSAGE_CHARACTERS], field="message").value)
+    except InvalidInput:
+        return "the executor cannot tell whether it happened"
 
 
 def _read(said: object) -> tuple[str, str, bytes, tuple[tuple[str, bytes], ...] | None]:

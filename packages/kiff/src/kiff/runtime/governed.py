@@ -1,14 +1,16 @@
 """Which domain governs an entity type, as the edge knows it: digests name it, and its marks say what is sealed.
 
-It follows every activation of this process. A step compares it with the rows of its own batch.
+It follows every activation of this process, and learns of others from the rows that steps read. A step compares it with
+the rows of its own batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from kiff.domain import Domain
 from kiff.runtime.ports import Store
+from kiff.runtime.rows import ActiveDomain
 
 
 class Governed:
@@ -38,6 +40,19 @@ class Governed:
         """The domain governs its entity type from now on."""
         self._domains[tenant, domain.entity_type] = domain
         self._types[tenant] = self._types.get(tenant, frozenset()) | {domain.entity_type}  # others may be reading it
+
+    def learn(self, rows: Iterable[object], domains: Mapping[str, Domain]) -> None:
+        """Takes in what other processes activated.
+
+        Args:
+            rows: some of the world; its ActiveDomains say what governs.
+            domains: compiled versions by digest; others are learnt once they are compiled.
+        """
+        for row in rows:
+            if type(row) is ActiveDomain and row.digest in domains:
+                known = self.domain(row.tenant, row.entity_type)
+                if known is None or known.digest != row.digest:
+                    self.put(row.tenant, domains[row.digest])
 
     def domain(self, tenant: str, entity_type: str) -> Domain | None:
         return self._domains.get((tenant, entity_type))

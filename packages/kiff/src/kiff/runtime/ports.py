@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
@@ -11,7 +11,17 @@ from kiff.protocol.approval import ApprovalRequest
 from kiff.protocol.clearance import Clearance
 from kiff.protocol.receipt import Receipt
 from kiff.protocol.state import EntityState
-from kiff.runtime.rows import ActiveDomain, CheckpointRow, DomainVersion, LogHead, RecordRow, Row, TileRow, TimerRow
+from kiff.runtime.rows import (
+    ActiveDomain,
+    CheckpointRow,
+    Delivery,
+    DomainVersion,
+    LogHead,
+    RecordRow,
+    Row,
+    TileRow,
+    TimerRow,
+)
 
 T = TypeVar("T", bound=Struct)
 
@@ -40,6 +50,7 @@ class Append(Struct):
         heads: (as loaded, as it becomes) per tenant; compared and set before anything else.
         rows: the last value of every changed row.
         receipts: may be lazy: signatures are made while the rows are bound.
+        gone: deliveries to take out; a newer version of one stays.
     """
 
     heads: list[tuple[LogHead | None, LogHead]]
@@ -48,6 +59,7 @@ class Append(Struct):
     receipts: Iterable[Receipt]
     tiles: list[TileRow]
     checkpoints: list[CheckpointRow]
+    gone: list[Delivery] = []
 
 
 class Store(Protocol):
@@ -63,6 +75,9 @@ class Store(Protocol):
 
     def load(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
         """The heads and rows asked for, and the clock. Only the lane that appends may ask."""
+
+    def leave(self, tenants: Iterable[str]) -> None:
+        """The batch that loaded these heads is over, whether or not it was appended: nobody waits for it any more."""
 
     def peek(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
         """What `load` gives, for readers beside the lane: every row as committed, not all at one instant."""
@@ -84,6 +99,14 @@ class Store(Protocol):
     def records(self, tenant: str, *, entity: str | None = None, after: int = -1, limit: int = 1000) -> list[RecordRow]:
         """Records with seq > after, in order; of one entity, of none (`""`), or all."""
 
+    def leaves(self, tenant: str, *, after: int = -1, limit: int = 1000) -> list[bytes]:
+        """Leaf hashes of records with seq > after, in order."""
+
+    def follow(self, moved: Callable[[list[LogHead]], None]) -> None:
+        """Calls `moved`, in another thread, with heads that other processes moved; of them only the tenant and size
+        are told. It is a hint: late, or lost, and from a store with one writer never.
+        """
+
     def receipt(self, tenant: str, receipt_id: str) -> Receipt | None: ...
 
     def receipts(self, tenant: str, *, after: int = -1, limit: int = 1000) -> list[Receipt]:
@@ -98,11 +121,14 @@ class Store(Protocol):
     def clearances(self, tenant: str, *, status: str | None = None, limit: int = 1000) -> list[Clearance]:
         """Operations, oldest first."""
 
+    def unsigned(self) -> list[str]:
+        """Tenants whose last records no signed head covers, in order: a process that was killed left them so."""
+
     def snapshot(self) -> Store:
         """The store as it stands now, for a long read; what is written meanwhile does not show. Close it."""
 
     def tenants(self) -> list[str]:
-        """Every tenant that has any row at all, in order. Notes stand beside a log, so they alone make no tenant."""
+        """Every tenant that has any row at all, in order. Notes and sealed keys alone make no tenant."""
 
     def subjects(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[str]:
         """Entities that records speak of, with a reference > after, in order."""
@@ -122,6 +148,20 @@ class Store(Protocol):
 
     def open_clearances(self, limit: int = 10_000) -> list[Clearance]:
         """Every clearance in flight, whoever owns it."""
+
+    def backlogs(self, now: int) -> list[tuple[str, str]]:
+        """(tenant, endpoint) of every endpoint with a delivery whose time has come, in order."""
+
+    def lease(self, tenant: str, endpoint: str, now: int, until: int, *, limit: int) -> list[Delivery]:
+        """Deliveries of an endpoint whose time has come, for this caller alone until `until` or until one is written.
+
+        Of those that are due to one entity only the first: whoever waits for it keeps the order.
+        """
+
+    def deliveries(
+        self, tenant: str, endpoint: str, *, status: str | None = None, after: int = -1, limit: int = 1000
+    ) -> list[Delivery]:
+        """Deliveries of an endpoint of records with seq > after, in order."""
 
     def tile(self, tenant: str, level: int, number: int) -> bytes | None: ...
 
@@ -144,6 +184,31 @@ class Clock(Protocol):
 class Ids(Protocol):
     def draw(self) -> str:
         """A fresh, unguessable suffix (`[0-9A-Z]{26}`)."""
+
+
+class Remote(Protocol):
+    """Executors that are reached over a wire, by the address that a contract names: `https://…`, `mcp://…`.
+
+    What is usable is the operator's word, and stays as it is while the process lives.
+    """
+
+    def usable(self, tenant: str, address: str) -> bool:
+        """Whether the operator lets this tenant use it. Anything that is no address is not."""
+
+    def reserve(self, tenant: str, address: str) -> None:
+        """Takes room for one call, before it is decided.
+
+        Raises:
+            Overloaded: the tenant has enough calls there, or what is there did not answer for a while.
+        """
+
+    def release(self, tenant: str, address: str) -> None:
+        """Gives the room back, once for each `reserve`."""
+
+    def run(self, address: str, operation: Any, seconds: float) -> Any:
+        """Has it done, and says how it ended, as an `Executor` does, after at most that many seconds."""
+
+    def close(self) -> None: ...
 
 
 class Executor(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from typing import Generic, TypeVar
 
 from kiff.errors import Closed, KiffError, Overloaded
@@ -15,12 +15,13 @@ class FairQueue(Generic[T]):
     """Items wait per tenant; `take` goes round the tenants, so one tenant's storm is one tenant's wait.
 
     Args:
-        bound: how many items of one tenant may wait.
+        bound: how many items of one tenant may wait, besides what belongs to work already accepted.
     """
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
-        self._waiting: dict[str, deque[T]] = {}
+        self._waiting: dict[str, deque[tuple[T, bool]]] = {}
+        self._bounded: Counter[str] = Counter()
         self._count = 0
         self._closed: KiffError | None = None
         self._ready = threading.Condition(threading.Lock())
@@ -29,7 +30,8 @@ class FairQueue(Generic[T]):
         """Queues an item.
 
         Args:
-            bounded: False for what belongs to work already accepted (an operation's outcome).
+            bounded: False for what belongs to work already accepted (an operation's outcome, a deadline); it takes no
+                room from what callers ask.
 
         Raises:
             Overloaded: the tenant has as many waiting as it may.
@@ -41,9 +43,10 @@ class FairQueue(Generic[T]):
             line = self._waiting.get(tenant)
             if line is None:
                 line = self._waiting[tenant] = deque()
-            if bounded and len(line) >= self._bound:
+            if bounded and self._bounded[tenant] >= self._bound:
                 raise Overloaded(f"{self._bound} commands are waiting; try again shortly", waiting=len(line))
-            line.append(item)
+            line.append((item, bounded))
+            self._bounded[tenant] += bounded
             self._count += 1
             if self._count == 1:
                 self._ready.notify()
@@ -63,9 +66,11 @@ class FairQueue(Generic[T]):
             if not self._count:
                 return [] if self._closed is None else None
             if self._count <= limit:
-                taken = [item for line in self._waiting.values() for item in line] if len(self._waiting) == 1 else None
+                lines = self._waiting.values()
+                taken = [item for line in lines for item, _ in line] if len(lines) == 1 else None
                 if taken is not None:
                     self._waiting.clear()
+                    self._bounded.clear()
                     self._count = 0
                     return taken
             return self._round(limit)
@@ -75,9 +80,13 @@ class FairQueue(Generic[T]):
         while self._waiting and len(taken) < limit:
             for tenant in list(self._waiting):
                 line = self._waiting.pop(tenant)
-                taken.append(line.popleft())
+                item, bounded = line.popleft()
+                taken.append(item)
+                self._bounded[tenant] -= bounded
                 if line:
                     self._waiting[tenant] = line
+                else:
+                    del self._bounded[tenant]
                 if len(taken) == limit:
                     break
         self._count -= len(taken)

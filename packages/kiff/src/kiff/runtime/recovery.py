@@ -19,6 +19,10 @@ from kiff.runtime.rows import TimerRow
 
 IDLE_SECONDS = 1.0
 BUSY_SECONDS = 0.1
+PAGE = 256
+"""How many rows a sweep looks at, of each kind."""
+OTHERS_MS = 5_000
+"""How much longer a sweep leaves what another process cleared."""
 
 Submit = Callable[[Expire | Settle], None]
 
@@ -36,14 +40,24 @@ def orphaned(store: Store, owner: str, ids: Ids) -> list[Settle]:
 
 
 class Sweeper:
-    """A thread that looks for deadlines: those of running executors, and those the store holds."""
+    """A thread that looks for deadlines: those of running executors, and those the store holds.
 
-    def __init__(self, store: Store, slots: Slots, submit: Submit, clock: Clock, ids: Ids) -> None:
+    Args:
+        owner: this process. What another one cleared is left to it for a while.
+        look: looks for what other processes changed, where there are others.
+    """
+
+    def __init__(
+        self, store: Store, slots: Slots, submit: Submit, clock: Clock, ids: Ids, owner: str, look: Callable[[], None]
+    ) -> None:
         self._store = store
         self._slots = slots
         self._submit = submit
         self._clock = clock
         self._ids = ids
+        self._owner = owner
+        self._look = look
+        self._asked: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kiff-sweep", daemon=True)
 
@@ -56,13 +70,18 @@ class Sweeper:
             self._thread.join()
 
     def _run(self) -> None:
-        swept = self._clock.monotonic()
-        while not self._stop.wait(BUSY_SECONDS if self._slots.in_flight() else IDLE_SECONDS):
+        swept, more = self._clock.monotonic(), False
+        while not self._stop.wait(BUSY_SECONDS if more or self._slots.in_flight() else IDLE_SECONDS):
             try:
                 self._overdue()
-                if self._clock.monotonic() - swept >= IDLE_SECONDS:
+                rested = self._clock.monotonic() - swept >= IDLE_SECONDS
+                if rested:
                     swept = self._clock.monotonic()
-                    self._due()
+                    self._asked.clear()  # what is still there was not served: it is asked for again
+                    if not self._store.exclusive:
+                        self._look()
+                if rested or more:
+                    more = self._due()
             except KiffError:
                 continue  # the store is failing or closing; the lane tells callers, the next sweep tries again
 
@@ -84,9 +103,19 @@ class Sweeper:
                 )
             )
 
-    def _due(self) -> None:
-        for row in self._store.due(self._clock.now()):
-            self._submit(Expire(row.tenant, KINDS[type(row)], row.id, self._ids.draw()))
+    def _due(self) -> bool:
+        """Asks for the record of what is due. Returns whether there is more of it than was looked at."""
+        now = self._clock.now()
+        rows = self._store.due(now, limit=PAGE)
+        for row in rows:
+            if row.id not in self._asked and not self._is_anothers(row, now):
+                self._asked.add(row.id)
+                self._submit(Expire(row.tenant, KINDS[type(row)], row.id, self._ids.draw()))
+        return len(rows) >= PAGE
+
+    def _is_anothers(self, row: Clearance | ApprovalRequest | TimerRow, now: int) -> bool:
+        """Whether the process that cleared it has still time to see to it: one of them is enough."""
+        return isinstance(row, Clearance) and row.owner != self._owner and now < (row.due_at or 0) + OTHERS_MS
 
 
 KINDS: dict[type, Literal["approval", "clearance", "timer"]] = {

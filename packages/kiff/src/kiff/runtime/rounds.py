@@ -8,6 +8,7 @@ from kiff.domain import Domain
 from kiff.domain.policy import Policy
 from kiff.errors import KiffError
 from kiff.runtime.commands import Command
+from kiff.runtime.governed import Governed
 from kiff.runtime.in_use import Moves, moved
 from kiff.runtime.ports import Key, Slice, Store
 from kiff.runtime.rows import POLICY, ActivePolicy, DomainVersion, PolicyVersion
@@ -22,6 +23,7 @@ LOADS = 12
 
 Load = Callable[[Iterable[str], Iterable[Key]], Slice]
 """`Store.load`, or `Store.peek`."""
+Ahead = Callable[[], Iterable[Command]]
 
 
 def with_moves(read: Load, store: Store) -> Load:
@@ -38,11 +40,13 @@ def with_moves(read: Load, store: Store) -> Load:
     return both
 
 
-def rounds(read: Load, domains: dict[str, Domain], world: World, command: Command) -> Change:
+def rounds(read: Load, domains: dict[str, Domain], world: World, command: Command, ahead: Ahead = tuple) -> Change:
     """Steps one command, loading what it lacks. The world does not take the change.
 
     Args:
         domains: the compiled versions the world's context shows; versions met for the first time are added.
+        ahead: commands that are stepped next. What they lack is loaded together with what this one lacks: a round trip
+            for the batch, and not for each of them.
 
     Raises:
         StoreError: the store cannot serve. Anything else is a defect that this command runs into.
@@ -51,8 +55,22 @@ def rounds(read: Load, domains: dict[str, Domain], world: World, command: Comman
         try:
             return step(world, command)
         except NotLoaded as missing:
-            load(read, domains, world, missing.keys)
+            keys = dict.fromkeys(missing.keys)
+            for later in ahead():
+                keys |= dict.fromkeys(_lacking(world, later))
+            load(read, domains, world, keys)
     raise KiffError("a step kept asking for more of the world; this is a defect")
+
+
+def _lacking(world: World, command: Command) -> Iterable[Key]:
+    """What a step would ask for now. It is pure, so it may be tried; what it finds is stepped again in its turn."""
+    try:
+        step(world, command)
+    except NotLoaded as missing:
+        return missing.keys
+    except Exception:  # noqa: BLE001  in its turn it fails for itself
+        return ()
+    return ()
 
 
 def load(read: Load, domains: dict[str, Domain], world: World, keys: Iterable[Key]) -> None:
@@ -73,6 +91,21 @@ def active_domains(store: Store) -> dict[str, Domain]:
     active = {row.digest for row in rows} | {row.shadow_digest for row in rows}
     published = {row.digest: row.content for row in store.domain_versions() if row.digest in active}
     return {digest: Domain.from_content(content) for digest, content in published.items()}
+
+
+def look_for_domains(store: Store, domains: dict[str, Domain], governs: Governed) -> None:
+    """Learns what other processes activated, before a command is drawn up by it.
+
+    Args:
+        domains: compiled versions by digest; those that are met for the first time are added.
+    """
+    rows = store.active_domains()
+    for row in rows:
+        if row.digest not in domains:
+            version = store.row(DomainVersion, row.tenant, row.version)
+            if version is not None:
+                domains[row.digest] = Domain.from_content(version.content)
+    governs.learn(rows, domains)
 
 
 def active_policies(store: Store) -> dict[str, Policy]:

@@ -154,6 +154,22 @@ class Blob(Struct, frozen=True, gc=False):
     data: bytes
 
 
+class SealedKey(Struct, frozen=True, gc=False):
+    """A secret of a tenant or of the installation, sealed for whoever holds the installation's root secret.
+
+    Args:
+        id: what it is for.
+        public: which secret it is: of a signing key its public key. A row may be sealed again, and never becomes
+            another secret: what was signed or sealed with the first one is still there.
+        sealed: as `kiff.stores.keyring` seals it.
+    """
+
+    tenant: str
+    id: str
+    public: bytes
+    sealed: bytes
+
+
 class NoteRow(Struct, frozen=True, gc=False):
     """Something kept for a tenant beside its log: it carries no authority, and no decision reads it.
 
@@ -167,6 +183,59 @@ class NoteRow(Struct, frozen=True, gc=False):
     first_at: int
     last_at: int
     times: int
+
+
+HOOKS = "webhooks"
+"""The id of a tenant's one Hooks row."""
+
+
+class Hooks(Struct, frozen=True, gc=False):
+    """Where a tenant wants to be told of what is written in its log. One row: every commit of the tenant reads it.
+
+    Args:
+        id: always HOOKS.
+        endpoints: of `kiff.protocol.webhook`, as JSON.
+    """
+
+    tenant: str
+    id: str
+    endpoints: bytes
+
+
+class Delivery(Struct, frozen=True, gc=False):
+    """A record that an endpoint is still to be told of. Written in the record's own commit, gone once it was told.
+
+    The record is the content: nothing of it is copied.
+
+    Args:
+        id: see `delivery_id`; the same record is always the same delivery.
+        entity: whose order it keeps; empty for records about the tenant, which keep one among themselves.
+        seq: of the record.
+        status: `due`, or `dead` when it was tried often enough.
+        attempts: how often it was tried.
+        due_at: instant (ms) when it is to be tried again; of a dead one, when it is forgotten.
+        last: why it was not delivered, in a few words.
+        version: grows with every write.
+    """
+
+    tenant: str
+    id: str
+    endpoint: str
+    entity: str
+    seq: int
+    status: str
+    attempts: int
+    due_at: int
+    last: str = ""
+    version: int = 1
+
+
+LAST_SEQ = 10**12 - 1
+
+
+def delivery_id(endpoint: str, seq: int) -> str:
+    """Those of one endpoint stand together, in the order of the log."""
+    return f"{endpoint}-{seq:012}"
 
 
 class RecordRow(Struct, frozen=True, gc=False):
@@ -215,6 +284,9 @@ Row = (
     | Usage
     | TimerRow
     | Sealed
+    | SealedKey
+    | Hooks
+    | Delivery
 )
 """A row the gate may read: loaded by key, replaced whole."""
 
@@ -237,5 +309,8 @@ KEYS: dict[type, str] = {
     Usage: "id",
     TimerRow: "id",
     Sealed: "id",
+    SealedKey: "id",
+    Hooks: "id",
+    Delivery: "id",
 }
 """Which field, beside the tenant, a row is found by."""

@@ -37,17 +37,22 @@ from kiff.runtime.executors import Running, Slots
 from kiff.runtime.governed import Governed
 from kiff.runtime.in_use import InUse
 from kiff.runtime.lane import Item, Lane
+from kiff.runtime.lanes import Lanes
 from kiff.runtime.pending import Pending
-from kiff.runtime.ports import Clock, Executor, Ids, Store
+from kiff.runtime.ports import Clock, Executor, Ids, Remote, Store
 from kiff.runtime.reading import PAGE, Reading, Rebuilt
 from kiff.runtime.recovery import Sweeper, orphaned
 from kiff.runtime.rehearsal import Rehearsal
-from kiff.runtime.rounds import active_domains, active_policies
+from kiff.runtime.rounds import active_domains, active_policies, look_for_domains
 from kiff.runtime.rows import ActiveDomain, LogHead
 from kiff.runtime.seal import Sealer, sign_each, sign_together
+from kiff.runtime.seen import SeenLogs
 from kiff.runtime.vault import Vault
+from kiff.runtime.webhooks import Webhooks
 from kiff.runtime.world import Context
 
+LOOKS_FOR_HEADS = 5
+"""Every so many seconds heads are looked for that a process left unsigned when it was killed."""
 AT_ONCE = 1_000
 """How many values one request erases."""
 
@@ -66,6 +71,7 @@ class Runtime:
         domains: activated for tenant `tenant` at start, when they are not active yet.
         executors: name -> function; the only code a cleared action can run. Functions that a domain's
             Python contracts carry are added.
+        remote: executors that are reached by an address, which the operator allows; none, when not given.
         tenant: whose domains `domains` are.
         issuer: the name in a receipt's `issued_by`, and the host part of the log's origin.
         receipts: `each` signs every receipt; `batch` signs once per commit and gives each receipt a path.
@@ -77,6 +83,7 @@ class Runtime:
         vault: the secret that `sensitive` parameters are sealed with, 32 bytes or more, or what brings it when it
             is first needed. Without one it is drawn for this process: a held call with sensitive values then fits
             no approval after a restart, and a retry of it is refused as another call.
+        seen: remembers outside of the store how far each log came.
 
     Raises:
         StoreError: the store cannot serve.
@@ -91,6 +98,7 @@ class Runtime:
         *,
         domains: Iterable[Domain] = (),
         executors: Mapping[str, Executor] | None = None,
+        remote: Remote | None = None,
         tenant: str = "default",
         issuer: str = "kiff",
         receipts: Literal["each", "batch"] = "each",
@@ -102,6 +110,7 @@ class Runtime:
         on_commit: Callable[[list[LogHead]], None] | None = None,
         probe: Callable[[str], None] | None = None,
         vault: bytes | Callable[[], bytes] | None = None,
+        seen: SeenLogs | None = None,
     ) -> None:
         domains = tuple(domains)
         registry: dict[str, Executor] = {}
@@ -111,30 +120,47 @@ class Runtime:
         clock = clock or SystemClock()
         self._ids = ids or Ulids()
         self._store = store
+        self._seen = seen
         self._closed = False
+        self._looks, self._left_unsigned = 0, set[str]()
         self._domains = active_domains(store)
         self._policies = active_policies(store)
         self._governs = Governed.by(store, self._domains)
         self._edge = Edge(self._ids, self._governs, Vault(vault))
         signers = signer if callable(signer) else _always(signer)
-        context = Context(f"run_{self._ids.draw()}", frozenset(registry), self._domains, self._policies)
-        self._slots = Slots(registry, slots, self._report, clock, self._ids, probe, share=tenant_slots or slots)
+        self._remote = remote
+        usable = _never if remote is None else remote.usable
+        context = Context(f"run_{self._ids.draw()}", frozenset(registry), self._domains, self._policies, usable)
+        share = tenant_slots or slots
+        self._slots = Slots(registry, slots, self._report, clock, self._ids, probe, share=share, remote=remote)
         signing = sign_each if receipts == "each" else sign_together
-        sealer = Sealer(store, signers, issuer, self._ids, signing)
-        self._lane = Lane(
-            store,
-            sealer,
-            context,
-            self._domains,
-            self._slots,
-            max_waiting=max_waiting,
-            monotonic=clock.monotonic,
-            on_commit=on_commit,
-            probe=probe,
-        )
-        self._sweeper = Sweeper(store, self._slots, self._report, clock, self._ids)
+        committed = _both(on_commit, seen)
+
+        def lane(tenant: str | None, on_idle: Callable[[Lane], bool] | None) -> Lane:
+            return Lane(
+                store,
+                Sealer(store, signers, issuer, self._ids, signing),
+                context,
+                self._domains,
+                self._slots,
+                max_waiting=max_waiting,
+                monotonic=clock.monotonic,
+                governs=self._governs,
+                tenant=tenant,
+                on_commit=committed,
+                on_idle=on_idle,
+                probe=probe,
+            )
+
+        self._lanes = Lanes(lane, one=store.exclusive)
+        if on_commit is not None:
+            store.follow(on_commit)
+        self._sweeper = Sweeper(store, self._slots, self._report, clock, self._ids, context.owner, self._look)
         self.read = Reading(store, self._domains, self._policies)
-        self._rehearsal = Rehearsal(store, registry, edge=self._edge, domains=self._domains, policies=self._policies)
+        self.webhooks = Webhooks(store, self._submit, self._ids)
+        self._rehearsal = Rehearsal(
+            store, registry, edge=self._edge, domains=self._domains, policies=self._policies, remote=remote
+        )
         self._start(context, domains, tenant)
 
     def __enter__(self) -> Runtime:
@@ -233,7 +259,9 @@ class Runtime:
             run_context=run_context,
             trace=trace,
         )
-        return self._submit(command, slot=True)
+        proposal = command.proposal
+        address = self._address(proposal.tenant, proposal.entity_type, proposal.action)
+        return self._submit(command, slot=True, address=address)
 
     def ask(
         self,
@@ -512,7 +540,7 @@ class Runtime:
         if self._closed:
             raise Closed("the runtime is closed")
         future: Pending[bytes] = Pending()
-        self._lane.queue.put(tenant, Item(tenant, None, future))
+        self._lanes.put(Item(tenant, None, future), bounded=True)
         return future
 
     def timeline(self, caller: Caller, entity: str, *, after: int = -1, limit: int = PAGE) -> list[dict[str, Any]]:
@@ -540,11 +568,11 @@ class Runtime:
     @property
     def failure(self) -> KiffError | None:
         """Why nothing is taken in any more; None while everything is."""
-        return Closed("the runtime is closed") if self._closed else self._lane.failure
+        return Closed("the runtime is closed") if self._closed else self._lanes.failure
 
     def waiting(self) -> int:
-        """How many commands wait for the lane now."""
-        return len(self._lane.queue)
+        """How many commands wait for their lanes now."""
+        return self._lanes.waiting()
 
     def running(self) -> list[Running]:
         """Operations in an executor slot of this process now; one past its deadline is hung."""
@@ -557,12 +585,18 @@ class Runtime:
         self._closed = True
         self._sweeper.close()
         self._slots.close(timeout)
-        self._lane.close()
+        if self._remote is not None:
+            self._remote.close()
+        self._lanes.close()
+        if self._seen is not None:
+            self._seen.close()
         self._store.close()
 
     def _start(self, context: Context, domains: Iterable[Domain], tenant: str) -> None:
-        self._lane.start()
+        self._lanes.start()
         try:
+            for rollback in () if self._seen is None else self._seen.rollbacks:
+                self._submit(rollback, bounded=False).result()
             for command in orphaned(self._store, context.owner, self._ids):
                 self._submit(command, bounded=False).result()
             owner = Caller(SYSTEM, (AUTHOR,), tenant)
@@ -570,7 +604,9 @@ class Runtime:
                 self.activate(owner, domain).result()
         except BaseException:
             self._slots.close(0)
-            self._lane.close()
+            self._lanes.close()
+            if self._seen is not None:
+                self._seen.close()
             self._store.close()
             raise
         self._sweeper.start()
@@ -586,27 +622,79 @@ class Runtime:
     ) -> Pending[Reviewed]:
         command = self._edge.review(caller, approval_id, verdict, reason, key, **more)
         approval = self._store.row(ApprovalRequest, caller.tenant, approval_id) if verdict == "grant" else None
-        return self._submit(command, slot=approval is not None and approval.on_grant == "run")
+        if approval is None or approval.on_grant != "run":
+            return self._submit(command)
+        address = self._address(approval.tenant, approval.entity.partition(":")[0], approval.action)
+        return self._submit(command, slot=True, address=address)
 
-    def _submit(self, command: Command, *, slot: bool = False, bounded: bool = True) -> Pending[Any]:
-        """Queues a command. A slot for what it may start is reserved first, so a decision never waits for one."""
+    def _address(self, tenant: str, entity_type: str, action: str) -> str:
+        """Where the executor of an action is reached, as far as is known before deciding; empty when it is here."""
+        domain = self._governs.domain(tenant, entity_type)
+        contract = None if domain is None else domain.actions.get(action)
+        return contract.executor_name if contract is not None and contract.runs_elsewhere else ""
+
+    def _submit(self, command: Command, *, slot: bool = False, address: str = "", bounded: bool = True) -> Pending[Any]:
+        """Queues a command. A slot for what it may start is reserved first, so a decision never waits for one.
+
+        Args:
+            address: where the executor is reached; room there is kept until the answer is told.
+        """
         if self._closed:
             raise Closed("the runtime is closed")
-        if slot:
-            self._slots.reserve(command.tenant)
+        if self._seen is not None:
+            self._seen.require(command.tenant)
         future: Pending[Any] = Pending()
+        if (remote := self._remote) is not None and address:
+            remote.reserve(command.tenant, address)
+            future.add_done_callback(lambda _: remote.release(command.tenant, address))
         try:
-            self._lane.queue.put(command.tenant, Item(command.tenant, command, future, slot), bounded=bounded)
+            if slot:
+                self._slots.reserve(command.tenant)
+        except KiffError:
+            future.cancel()
+            raise
+        try:
+            self._lanes.put(Item(command.tenant, command, future, slot), bounded=bounded)
         except KiffError:
             if slot:
                 self._slots.release(command.tenant)
+            future.cancel()
             raise
         return future
+
+    def _look(self) -> None:
+        """What other processes did, or left undone when they were killed. It is looked at once a second."""
+        look_for_domains(self._store, self._domains, self._governs)
+        self._looks += 1
+        if self._looks % LOOKS_FOR_HEADS == 0:
+            unsigned = set(self._store.unsigned())
+            for tenant in unsigned & self._left_unsigned:  # nobody is about to sign it
+                self._lanes.put(Item(tenant, None, None), bounded=False)
+            self._left_unsigned = unsigned
 
     def _report(self, command: Command) -> None:
         """Queues what belongs to work already accepted; if the lane has stopped, the next start finds it open."""
         with suppress(KiffError):  # nothing is lost: the clearance is durable and open, recovery makes it unknown
-            self._lane.queue.put(command.tenant, Item(command.tenant, command, None), bounded=False)
+            self._lanes.put(Item(command.tenant, command, None), bounded=False)
+
+
+def _both(
+    on_commit: Callable[[list[LogHead]], None] | None, seen: SeenLogs | None
+) -> Callable[[list[LogHead]], None] | None:
+    """Both are told of a commit, and what remembers first."""
+    if seen is None or on_commit is None:
+        return on_commit if seen is None else seen.committed
+    remember, tell = seen.committed, on_commit
+
+    def both(heads: list[LogHead]) -> None:
+        remember(heads)
+        tell(heads)
+
+    return both
+
+
+def _never(tenant: str, address: str) -> bool:
+    return False
 
 
 def _named(domain: Domain) -> tuple[str, str]:

@@ -145,8 +145,9 @@ class Sealer:
         if kept is not None and kept.root == head.root:
             return kept.leaves
         start = head.size - head.size % WIDTH
-        rows = self._store.records(head.tenant, after=start - 1, limit=head.size - start) if head.size > start else []
-        return tuple(row.leaf for row in rows)
+        if head.size == start:
+            return ()
+        return tuple(self._store.leaves(head.tenant, after=start - 1, limit=head.size - start))
 
     def _signed(self, receipts: list[Receipt]) -> Iterator[Receipt]:
         """Signatures release the interpreter, so many are made while the rows are hashed and bound."""

@@ -5,7 +5,7 @@ INVARIANT: a key that was not loaded is never read as absent. Absent is a loaded
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -17,7 +17,7 @@ from kiff.protocol.actor import Principal
 from kiff.protocol.receipt import ReceiptDraft
 from kiff.protocol.record import Record
 from kiff.runtime.ports import Key, Slice
-from kiff.runtime.rows import KEYS, POLICY, ActivePolicy, Blob, DomainVersion, LogHead, PolicyVersion, Row
+from kiff.runtime.rows import KEYS, POLICY, ActivePolicy, Blob, Delivery, DomainVersion, LogHead, PolicyVersion, Row
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ class Context(Struct, frozen=True):
     Args:
         owner: this replica.
         executors: the names the operator registered.
+        usable: (tenant, address) -> whether the operator lets the tenant use a remote executor; the same all along.
         domains: compiled versions by digest.
         policies: compiled policy versions by digest; versions met for the first time are added.
     """
@@ -47,6 +48,7 @@ class Context(Struct, frozen=True):
     executors: frozenset[str]
     domains: Mapping[str, Domain]
     policies: dict[str, Policy] = {}
+    usable: Callable[[str, str], bool] = lambda tenant, address: False
 
 
 class OpenLog:
@@ -68,13 +70,14 @@ class OpenLog:
 class World:
     """Loaded rows with the batch's own changes laid over them."""
 
-    __slots__ = ("changed", "context", "logs", "rows")
+    __slots__ = ("changed", "context", "gone", "logs", "rows")
 
     def __init__(self, context: Context, loaded: Slice) -> None:
         self.context = context
         self.rows: dict[Key, Row | None] = loaded.rows
         self.logs = {tenant: OpenLog(head, loaded.now) for tenant, head in loaded.heads.items()}
         self.changed: dict[Key, Row] = {}
+        self.gone: dict[Key, Delivery] = {}
 
     def add(self, loaded: Slice) -> None:
         """Takes in keys that were missing; what the batch already has stays as it is."""
@@ -84,6 +87,12 @@ class World:
         """Lays one step's change over the world, so that later steps see it."""
         self.rows.update(change.rows)
         self.changed.update(change.rows)
+        for key, row in change.gone.items():
+            self.rows[key] = None
+            self.gone[key] = row
+            self.changed.pop(key, None)
+        for key in [key for key in self.gone if key in change.rows]:
+            del self.gone[key]  # told, and to be told again
         self.logs[change.tenant].records += change.records
 
 
@@ -94,6 +103,7 @@ class Change:
         "_seq",
         "answer",
         "at",
+        "gone",
         "receipts",
         "records",
         "resolved",
@@ -111,6 +121,7 @@ class Change:
         self.at = log.at
         self._seq = log.size
         self.rows: dict[Key, Row] = {}
+        self.gone: dict[Key, Delivery] = {}
         self.records: list[Record] = []
         self.answer: Any = None
         """The answer value, an exception to raise, or (with `wait`) nothing yet."""
@@ -147,6 +158,10 @@ class Change:
 
     def put(self, row: Row) -> None:
         self.rows[(type(row), self.tenant, getattr(row, KEYS[type(row)]))] = row
+
+    def drop(self, row: Delivery) -> None:
+        """A delivery that was made is a row no longer."""
+        self.gone[(Delivery, self.tenant, row.id)] = row
 
     def domain(self, version: str, content_digest: str) -> Domain:
         """A compiled domain version.

@@ -7,6 +7,7 @@ Everything up to the handler turns away before anything is decided.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -23,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from kiff.canonical import MAX_INT, parse
-from kiff.errors import InvalidInput, KiffError, Overloaded
+from kiff.errors import Closed, InvalidInput, KiffError, Overloaded
 from kiff.protocol.ids import require_id
 from kiff.server.answered import Answered
 from kiff.server.cookies import session_of
@@ -103,6 +104,11 @@ def endpoint(tower: Tower, route: Route) -> Callable[[Request], Awaitable[Respon
                 log.error("KIFF cannot serve", extra={"trace_id": trace, "code": error.code}, exc_info=error)
         except ClientDisconnect:
             response = Response(status_code=499)
+        except asyncio.CancelledError:
+            if not tower.draining:
+                raise
+            closed = Closed("the server stops before this was answered; send it again, with the same id")
+            response = _failed(request, closed, trace, decides=route.decides)
         except Exception:
             log.exception("a request failed", extra={"trace_id": trace, "route": route.path})
             failed = HttpError("internal", "KIFF itself failed")

@@ -194,12 +194,15 @@ CODES: dict[str, Code] = {
         detail={"operation_id": "clr_01"},
     ),
     "executor_failed": Code(
-        "The executor ran, and says that nothing happened outside. `execute` answers with 200 and the status `failed`.",
+        "The executor ran, and says that nothing happened outside; or a remote one was never reached. `execute` "
+        "answers with 200 and the status `failed`.",
         "Read its message. A new call, with a new id, is a new attempt.",
     ),
     "executor_missing": Code(
-        "KIFF was asked to run an action whose executor is not registered in this process.",
-        "Start the server with that executor, or use `decide` and run the tool yourself.",
+        "KIFF was asked to run an action whose executor is not registered in this process, or is an address that its "
+        "operator does not let this tenant use.",
+        "Start the server with that executor, have the operator allow the address (docs/guides/remote-executors.md), "
+        "or use `decide` and run the tool yourself.",
         detail={"executor": "refund.issue_refund"},
     ),
     "executor_unfinished": Code(
@@ -351,7 +354,9 @@ CODES: dict[str, Code] = {
         {"operation_id": "clr_01", "status": "unknown"},
     ),
     "overloaded": Code(
-        "A queue is full, or every executor slot is taken. Nothing was decided and nothing recorded.",
+        "A queue is full, every executor slot is taken, or the remote executor of the action has enough of the "
+        "tenant's calls in work or did not answer the last ones (`target` names it). Nothing was decided and nothing "
+        "recorded.",
         "Send the request again, with the same id, after `Retry-After`; back off when it repeats.",
         "the server has all it can carry",
     ),
@@ -391,6 +396,11 @@ CODES: dict[str, Code] = {
         "The database was written by a newer KIFF.",
         "An operator starts that version, or a newer one.",
         "the database is newer than this server",
+    ),
+    "schema_too_old": Code(
+        "The database has an older schema than this server needs.",
+        "An operator brings it up to date with `kiff migrate`, then starts the server again.",
+        "the database is older than this server",
     ),
     "sensitive_erased": Code(
         "A held call was granted and is to run, and a sensitive value of it was erased from the vault meanwhile.",
@@ -432,15 +442,31 @@ CODES: dict[str, Code] = {
         "An operator looks at the server's log.",
         "the database cannot serve",
     ),
+    "store_in_doubt": Code(
+        "The database went away while this was written: it may have been, or not. Nothing was run because of it.",
+        "Send the request again, with the same id: it brings the answer, if there is one.",
+        "the answer of the database was lost",
+    ),
     "store_in_use": Code(
         "Another process writes this database.",
         "An operator stops one of the two.",
         "another process is the writer",
     ),
+    "store_moved": Code(
+        "`kiff move` copied this database elsewhere, and it goes on there.",
+        "An operator starts the server on the database it was moved to.",
+        "the database was moved",
+    ),
     "store_refused": Code(
         "The database refused this request's rows for good. Nothing was written.",
         "Report the trace id; a retry brings the same answer.",
         "the database refused the rows",
+    ),
+    "store_rolled_back": Code(
+        "A log does not hold what this installation saw of it before: an older copy of the database came back, and "
+        "what was acknowledged since is not in it.",
+        "An operator restores a newer backup, or goes on with `--accept-rollback TENANT`, which the log records.",
+        "the database is older than what was acknowledged",
     ),
     "store_unavailable": Code(
         "The disk is full, read-only or failing. Nothing was acknowledged.",

@@ -13,7 +13,7 @@ BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class Counts:
-    """Requests by route and status, their seconds, decisions by outcome, and what is in work now."""
+    """Requests by route and status, their seconds, decisions and messages by outcome, and what is in work now."""
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, int]] = Counter()
@@ -21,6 +21,8 @@ class Counts:
         self.outcomes_of: Counter[tuple[str, str]] = Counter()
         """By tenant and outcome."""
         self.shed: Counter[str] = Counter()
+        self.webhooks: Counter[str] = Counter()
+        """Attempts to deliver, by how they ended."""
         self.open = 0
         self.open_of: Counter[str] = Counter()
         self.streams: Counter[str] = Counter()
@@ -47,11 +49,12 @@ class Counts:
         return told
 
 
-def render(counts: Counts, gauges: dict[str, tuple[str, float]]) -> tuple[bytes, str]:
+def render(counts: Counts, gauges: dict[str, tuple[str, float]], worker: int = 0) -> tuple[bytes, str]:
     """The text of /metrics, and its content type.
 
     Args:
         gauges: name -> (help, value), read at the scrape.
+        worker: the label of everything, where several processes stand behind one address: a scrape meets one of them.
     """
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -59,6 +62,12 @@ def render(counts: Counts, gauges: dict[str, tuple[str, float]]) -> tuple[bytes,
 
     class Collector:
         def collect(self) -> Any:
+            named = {"worker": str(worker)} if worker else {}
+            for family in self.families():
+                family.samples = [sample._replace(labels=sample.labels | named) for sample in family.samples]
+                yield family
+
+        def families(self) -> Any:
             requests = CounterMetricFamily(
                 "kiff_http_requests", "Requests answered.", labels=["method", "route", "status"]
             )
@@ -79,6 +88,10 @@ def render(counts: Counts, gauges: dict[str, tuple[str, float]]) -> tuple[bytes,
             for code, count in sorted(counts.shed.items()):
                 shed.add_metric([code], count)
             yield shed
+            told = CounterMetricFamily("kiff_webhook_attempts", "Attempts to deliver a message.", labels=["ended"])
+            for ended, count in sorted(counts.webhooks.items()):
+                told.add_metric([ended], count)
+            yield told
             yield GaugeMetricFamily("kiff_http_requests_open", "Requests in work now.", value=counts.open)
             for name, (help, value) in gauges.items():
                 yield GaugeMetricFamily(name, help, value=value)

@@ -80,10 +80,14 @@ STATUS: dict[str, int] = {
     "store_corrupt": 503,
     "store_error": 503,
     "store_in_use": 503,
+    "store_in_doubt": 503,
+    "store_moved": 503,
     "store_refused": 500,
+    "store_rolled_back": 503,
     "store_unavailable": 503,
     "request_timeout": 408,
     "schema_too_new": 503,
+    "schema_too_old": 503,
     "too_large": 413,
     "unauthorized": 401,
     "unknown_action": 404,
@@ -93,7 +97,14 @@ STATUS: dict[str, int] = {
 }
 """Code -> HTTP status. A code that is not here is a defect, and answers 500."""
 
-RETRY_SECONDS = {"overloaded": 1, "rate_limited": 1, "closed": 2, "store_unavailable": 2, "store_conflict": 1}
+RETRY_SECONDS = {
+    "overloaded": 1,
+    "rate_limited": 1,
+    "closed": 2,
+    "store_unavailable": 2,
+    "store_conflict": 1,
+    "store_in_doubt": 1,
+}
 """When a caller may ask again, by code, unless the error itself says."""
 
 DEVICE_CODES = frozenset({"authorization_pending", "slow_down", "expired_token", "access_denied"})
@@ -106,10 +117,14 @@ _OURS = frozenset(
         "key_unusable",
         "kiff_error",
         "schema_too_new",
+        "schema_too_old",
         "store_corrupt",
         "store_error",
         "store_in_use",
+        "store_in_doubt",
+        "store_moved",
         "store_refused",
+        "store_rolled_back",
         "store_unavailable",
     }
 )

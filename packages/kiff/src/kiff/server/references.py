@@ -37,14 +37,23 @@ def find(tower: Tower, tenant: str, name: str, entity_type: str | None = None) -
     if entity_type is not None:
         return typed(entity_type, name)
     require_id(name, "id")
-    types = tower.runtime.entity_types(tenant)
+    meant = _meant(tower, tenant, name, tower.runtime.entity_types(tenant))
+    if meant is None and not tower.store.exclusive:  # its domain may have been activated by another process just now
+        meant = _meant(tower, tenant, name, tower.runtime.read.domains(tenant))
+    if meant is None:
+        raise NotFound(f"there is no entity `{name}`", entity_id=name)
+    return meant
+
+
+def _meant(tower: Tower, tenant: str, name: str, types: Collection[str]) -> str | None:
+    """What a name means among these types; None when it is of none of them."""
     prefix, _, rest = name.partition(":")
     if rest and prefix.lower() in types:
         return f"{prefix.lower()}:{rest}"
     return _bare(tower, tenant, name, types)
 
 
-def _bare(tower: Tower, tenant: str, name: str, types: Collection[str]) -> str:
+def _bare(tower: Tower, tenant: str, name: str, types: Collection[str]) -> str | None:
     there = [each for each in types if tower.store.row(EntityState, tenant, f"{each}:{name}") is not None]
     if len(there) > 1:
         raise InvalidInput(
@@ -53,6 +62,4 @@ def _bare(tower: Tower, tenant: str, name: str, types: Collection[str]) -> str:
             code_hint="ambiguous_entity",
         )
     candidates = there or list(types)
-    if len(candidates) != 1:
-        raise NotFound(f"there is no entity `{name}`", entity_id=name)
-    return f"{candidates[0]}:{name}"
+    return f"{candidates[0]}:{name}" if len(candidates) == 1 else None

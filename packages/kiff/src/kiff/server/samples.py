@@ -10,12 +10,14 @@ BY_NAME: Json = {
     "action_name": "REFUND_ORDER",
     "entity_id": "ord_002",
     "entity_type": "order",
+    "events": ["decision.*"],
     "label": "refund agent",
     "parameters": {"amount": 999.0, "reason": "customer request"},
     "reason": "verified with customer",
     "roles": ["ops_agent"],
     "status": "succeeded",
     "type": "ORDER_PAID",
+    "url": "https://hooks.example.com/kiff",
 }
 """Member -> an example of it; shown even where it may be left out."""
 
@@ -32,6 +34,7 @@ AFTER: dict[str, str] = {
     "proposals": "prop_01",
     "receipts": "rcpt_01",
     "runtimes": "grt_01",
+    "webhooks": "whk_01",
 }
 """The word of a path before a name -> what the name could be."""
 

@@ -7,25 +7,30 @@ import contextlib
 import gc
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import uvicorn
 
-from kiff.errors import InvalidInput
 from kiff.runtime.ports import Executor
 from kiff.server.app import application
+from kiff.server.listening import BACKLOG, listen, url_of
 from kiff.server.protocol import BoundedProtocol
 from kiff.server.routes import ROUTES
-from kiff.server.settings import ServerSettings
+from kiff.server.settings import DRAIN_SECONDS, ServerSettings
 from kiff.server.tower import Tower
 
-DRAIN_SECONDS = 10
+ANSWER_SECONDS = 10
+"""How long of DRAIN_SECONDS its clients may wait for answers. Whoever is cut off asks again, with the same id."""
 KEEP_ALIVE_SECONDS = 75
 
 
 class Serving:
-    """A bound socket and a tower behind it. The socket takes connections from the first moment on.
+    """A socket and a tower behind it.
+
+    Args:
+        bound: a socket to listen on; without one, the address of the settings, which takes connections at once.
 
     Raises:
         InvalidInput: the address cannot be bound; it says why.
@@ -33,12 +38,17 @@ class Serving:
     """
 
     def __init__(
-        self, settings: ServerSettings, *, executors: Mapping[str, Executor] | None = None, **options: Any
+        self,
+        settings: ServerSettings,
+        *,
+        executors: Mapping[str, Executor] | None = None,
+        bound: socket.socket | None = None,
+        **options: Any,
     ) -> None:
         self.settings = settings
         self._server: _Server | None = None
         self._stopped = False
-        self._socket = _bound(settings.host, settings.port)
+        self._socket = bound or listen(settings.host, settings.port)
         try:
             self.tower = Tower(settings, executors=executors, **options)
         except BaseException:
@@ -53,9 +63,7 @@ class Serving:
     @property
     def local_url(self) -> str:
         """Where a program on this machine reaches it, with no proxy between."""
-        host, port = self._socket.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        return f"http://{'127.0.0.1' if host == '0.0.0.0' else shown}:{port}"
+        return url_of(self._socket)
 
     def run(self, ready: Callable[[], None] | None = None) -> None:
         """Serves until SIGINT or SIGTERM; requests in work are answered first, and executors waited for."""
@@ -72,17 +80,17 @@ class Serving:
             date_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-            backlog=2048,
+            timeout_graceful_shutdown=ANSWER_SECONDS,
+            backlog=BACKLOG,
         )
-        self._server = _Server(config, self.tower.streams.end)
+        self._server = _Server(config, ready or _nothing, self.tower.drain)
         self._server.should_exit = self._stopped
         _spare_the_collector()
         try:
-            asyncio.run(self._server.until_told(self._socket, ready))
+            asyncio.run(self._server.until_told(self._socket))
         finally:
             self._socket.close()
-            self.tower.close()
+            self.tower.close(self._server.rest())
 
     def stop(self) -> None:
         """Ends `run` as a signal would; from any thread."""
@@ -95,40 +103,40 @@ class _Server(uvicorn.Server):
     """uvicorn, stopped by a signal without raising it again: the caller's own end is a normal one.
 
     Args:
-        ending: ends answers that have no end of their own, before the others are waited for.
+        ready: called once it takes connections.
+        ending: called once it stops: it ends answers that have no end of their own, before the others are waited for.
     """
 
-    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None]) -> None:
         super().__init__(config)
+        self._ready = ready
         self._ending = ending
+        self._told_at: float | None = None
 
-    async def until_told(self, bound: socket.socket, ready: Callable[[], None] | None) -> None:
+    async def until_told(self, bound: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
                 loop.add_signal_handler(number, self.handle_exit, number, None)
-        if ready is not None:
-            loop.call_soon(ready)
         await self._serve([bound])
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._told_at = time.monotonic()
         self._ending()
         await super().shutdown(sockets)
 
+    def rest(self) -> float:
+        """How much of DRAIN_SECONDS is left, once the answers are out."""
+        taken = 0.0 if self._told_at is None else time.monotonic() - self._told_at
+        return max(1.0, DRAIN_SECONDS - taken)
 
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # By its protocol asyncio knows a TCP socket, and switches off the delay that waits for a fuller packet.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-        bound.listen(2048)
-    except OSError as error:
-        bound.close()
-        message = f"`{host}:{port}` cannot be bound ({error.strerror}); choose another with --host and --port"
-        raise InvalidInput(message, field="--port") from error
-    return bound
+
+def _nothing() -> None:
+    return None
 
 
 def _spare_the_collector() -> None:

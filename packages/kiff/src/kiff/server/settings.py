@@ -6,6 +6,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from kiff.server.remote_settings import RemoteSettings
+
+SQLITE = "sqlite"
+"""The store in the data folder."""
+DRAIN_SECONDS = 30
+"""How long a server that was told to stop takes at most: for its answers, and then for its executors."""
+
 
 class Limits(Struct, frozen=True):
     """How much of everything (PROTOCOL "Errors"). 0 switches a rate off.
@@ -63,13 +70,21 @@ class ServerSettings(Struct, frozen=True):
 
     Args:
         data: the folder of the database, the keys, and what else is kept.
+        store: `sqlite`, in the data folder, or a PostgreSQL URL.
+        worker: which of several processes behind one address this is, from 1; 0 when it is the only one.
         issuer: the name in receipts and log origins.
         public_url: how clients reach it, when a proxy stands before it.
         adapter_secrets: `<tenant>/<adapter>` -> its secrets, newest first.
+        remote: executors that a contract names by an address, and who may use them.
+        root_key: the file of the root secret, where the platform puts it; in the data folder when not given. Only keys
+            that are kept in a database have one.
         otel: send spans with OpenTelemetry; the OTEL_* variables say where.
+        accept_rollback: tenants whose log may hold less than was seen of it; that it goes on so is recorded.
     """
 
     data: Path
+    store: str = SQLITE
+    worker: int = 0
     host: str = "127.0.0.1"
     port: int = 8480
     issuer: str = "kiff"
@@ -79,5 +94,8 @@ class ServerSettings(Struct, frozen=True):
     limits: Limits = Limits()
     adapter_secrets: dict[str, tuple[str, ...]] = {}
     oidc: Oidc | None = None
+    remote: RemoteSettings = RemoteSettings()
+    root_key: Path | None = None
     otel: bool = False
     log_level: str = "info"
+    accept_rollback: tuple[str, ...] = ()

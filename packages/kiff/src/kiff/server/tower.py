@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kiff.domain import Domain
@@ -14,35 +16,49 @@ from kiff.protocol.actor import Caller
 from kiff.protocol.authority import AUTHOR, OPERATOR, Credential, Member, Tenant
 from kiff.runtime.clock import SystemClock
 from kiff.runtime.commands import SYSTEM
-from kiff.runtime.ports import Clock, Executor, Store
+from kiff.runtime.ports import Clock, Executor, Remote, Store
 from kiff.runtime.rehearsal import Rehearsal
 from kiff.runtime.rows import LogHead
 from kiff.runtime.runtime import Runtime
 from kiff.server.authenticate import Authenticator
 from kiff.server.counts import Counts
 from kiff.server.devices import Devices
+from kiff.server.egress import Egress, read_policy
+from kiff.server.hook_secrets import HookSecrets
 from kiff.server.logins import Logins
 from kiff.server.logs import Logs
 from kiff.server.oidc import Provider
+from kiff.server.outbox import Outbox
 from kiff.server.rates import Rates
+from kiff.server.readiness import Readiness
+from kiff.server.remote_settings import RemoteSettings
 from kiff.server.secrets import draw, is_tenant
-from kiff.server.settings import ServerSettings
+from kiff.server.settings import SQLITE, ServerSettings
 from kiff.server.stream import Streams
 from kiff.server.turns import Turns
 from kiff.server.waiting import Waiting
+from kiff.stores.durable_file import make_folder
+from kiff.stores.follow_heads import open_seen
 from kiff.stores.keyfile import KeyFolder
-from kiff.stores.sqlite import SqliteStore
+from kiff.stores.keyring import Keyring
+from kiff.stores.opening import open_store
+from kiff.stores.root_key import open_keyring
+from kiff.stores.seen_heads import seen_path
 
 if TYPE_CHECKING:
     from kiff.server.telemetry import Telemetry
 
 DATABASE = "kiff.db"
+SHARED_SEEN = "postgres.seen.json"
+"""Where a server on a shared database remembers how far it saw each log."""
 _FOUNDING = "kiff:founding"
 """The idempotency key of making a tenant."""
 USED_SECONDS = 60.0
 """How exact `last_used_at` is."""
 SIMULATING, SIMULATING_PATIENCE_SECONDS = 2, 10.0
 """How many tenants may decide history again at once, and how long another one waits for that."""
+DELIVERING_SECONDS = 5.0
+"""How long messages to webhooks that are under way are waited for at the end; they are sent again otherwise."""
 Watcher = Callable[[list[LogHead]], None]
 
 
@@ -69,17 +85,18 @@ class Tower:
         self.clock = clock or SystemClock()
         self.telemetry = _telemetry() if settings.otel else None
         self.provider = None if settings.oidc is None else Provider(settings.oidc, self.clock)
-        settings.data.mkdir(parents=True, exist_ok=True)
-        database = settings.data / DATABASE
-        self.store: Store = store or SqliteStore(database, clock=clock)
-        self.keys = KeyFolder(settings.data / "keys", database.with_name(f"{DATABASE}.key.jwks.json"))
+        make_folder(settings.data)
+        self.egress = Egress(read_policy(settings.data))
+        self.store: Store = store or open_store(place(settings), clock=clock)
         self._watchers: set[Watcher] = set()
         limits = settings.limits
         try:
+            self.keys = _keys(settings, self.store)
             self.runtime = Runtime(
                 self.store,
                 self.keys,
                 executors=executors,
+                remote=_remote(settings, self.egress, self.clock),
                 issuer=settings.issuer,
                 slots=settings.slots,
                 tenant_slots=settings.tenant_slots,
@@ -87,6 +104,7 @@ class Tower:
                 clock=clock,
                 on_commit=self._committed,
                 vault=self.keys.vault(self.store),
+                seen=open_seen(seen_file(settings.data, self.store), self.store, accept=settings.accept_rollback),
                 **options,
             )
         except BaseException:
@@ -99,6 +117,10 @@ class Tower:
         self.counts = Counts()
         self.streams = Streams(self.store, limits, self.counts)
         self.watch(self.streams.committed)
+        self.hook_secrets = HookSecrets(self.keys.vault(self.store))
+        webhooks = self.runtime.webhooks
+        self.outbox = Outbox(self.store, webhooks, self.egress, self.hook_secrets, self.clock, self.counts)
+        self.watch(self.outbox.committed)
         self.key_rates = Rates(limits.key_rate, limits.key_burst, "key")
         self.tenant_rates = Rates(limits.tenant_rate, limits.tenant_burst, "tenant")
         self.client_rates = Rates(limits.client_rate, limits.client_burst, "address")
@@ -108,6 +130,9 @@ class Tower:
         self.simulating = Turns(SIMULATING, SIMULATING_PATIENCE_SECONDS)
         self._used: dict[str, float] = {}
         self._waiting: Waiting | None = None
+        self.readiness = Readiness(self.store)
+        self.draining = False
+        self.outbox.start()
 
     @property
     def waiting(self) -> Waiting:
@@ -174,14 +199,48 @@ class Tower:
         self._watchers.add(watcher)
         return lambda: self._watchers.discard(watcher)
 
+    def drain(self) -> None:
+        """It stops soon: it is not ready any more, and streams end. Once, in the loop that serves."""
+        self.draining = True
+        self.outbox.stop()
+        self.streams.end()
+
     def close(self, timeout: float = 30.0) -> None:
-        self.runtime.close(timeout)
+        began = time.monotonic()
+        self.outbox.close(min(timeout, DELIVERING_SECONDS))
+        self.runtime.close(max(0.0, timeout - (time.monotonic() - began)))
         if self.telemetry is not None:
             self.telemetry.close()
 
     def _committed(self, heads: list[LogHead]) -> None:
         for watcher in tuple(self._watchers):
             watcher(heads)
+
+
+def place(settings: ServerSettings) -> str:
+    """Where rows are kept, as `open_store` takes it."""
+    return f"sqlite:{settings.data / DATABASE}" if settings.store == SQLITE else settings.store
+
+
+def _keys(settings: ServerSettings, store: Store) -> KeyFolder | Keyring:
+    """Where signing keys are: processes that share a store share the keys in it; one that has it alone has files."""
+    if store.exclusive:
+        return KeyFolder(settings.data / "keys", settings.data / f"{DATABASE}.key.jwks.json")
+    return open_keyring(store, settings.data, settings.root_key)
+
+
+def seen_file(data: Path, store: Store) -> Path:
+    """Where a server remembers how far it saw the logs of a store."""
+    return seen_path(data / DATABASE) if store.exclusive else data / SHARED_SEEN
+
+
+def _remote(settings: ServerSettings, egress: Egress, clock: Clock) -> Remote | None:
+    """Executors elsewhere; who names none does not pay for what reaches them."""
+    if settings.remote == RemoteSettings():
+        return None
+    from kiff.server.remote_executors import RemoteExecutors
+
+    return RemoteExecutors(settings.remote, egress, clock)
 
 
 def _telemetry() -> Telemetry:

@@ -31,6 +31,7 @@ from kiff.runtime.rows import (
     LogHead,
     NoteRow,
     Row,
+    SealedKey,
     TileRow,
 )
 from kiff.stores import conformance_rows as some
@@ -177,6 +178,20 @@ def a_published_version_never_changes(fresh: Open) -> None:
     store.close()
 
 
+def a_sealed_key_never_becomes_another(fresh: Open) -> None:
+    """Of two that are put in one place the first stays; the same one may be sealed again."""
+    store = fresh()
+    first = SealedKey(ACME, "signing", b"\x01" * 32, b"first")
+    other = structs.replace(first, public=b"\x02" * 32, sealed=b"other")
+    again = structs.replace(first, sealed=b"again")
+    for written, kept in ((first, first), (other, first), (again, again)):
+        store.append(Append([], [written], [], (), [], []))
+        _same(f"the key after {written.sealed!r} was written", store.row(SealedKey, ACME, "signing"), kept)
+        _same("what a load finds", some.load(store, kept), kept)
+    _same("tenants: a key alone makes none", store.tenants(), [])
+    store.close()
+
+
 def records_are_read_in_order(fresh: Open) -> None:
     """All of them or one entity's, after a cursor, up to a limit."""
     store = fresh()
@@ -194,6 +209,21 @@ def records_are_read_in_order(fresh: Open) -> None:
     _same("one record of one entity after 0", read(entity=ORDER, after=0, limit=1), [3])
     _same("records of no entity", read(entity=""), [2])
     _same("records of an entity nobody knows", read(entity="order:nobody"), [])
+    leaves = [row.leaf for row in store.records(ACME)]
+    _same("leaves after 1", store.leaves(ACME, after=1), leaves[2:])
+    _same("two leaves", store.leaves(ACME, limit=2), leaves[:2])
+    store.close()
+
+
+def a_log_is_unsigned_until_a_note_covers_its_last_record(fresh: Open) -> None:
+    """Of every tenant, in order; an older note does not count."""
+    store = fresh()
+    _same("without a log", store.unsigned(), [])
+    some.write(store, ZEBRA)
+    some.write(store, ACME, checkpoints=[CheckpointRow(ACME, 1, b"note")])
+    _same("one log is signed", store.unsigned(), [ZEBRA])
+    some.write(store, ACME)
+    _same("after it grew", store.unsigned(), [ACME, ZEBRA])
     store.close()
 
 
@@ -474,7 +504,9 @@ CHECKS: tuple[Check, ...] = (
     a_failure_on_the_way_writes_nothing,
     what_a_digest_names_never_changes,
     a_published_version_never_changes,
+    a_sealed_key_never_becomes_another,
     records_are_read_in_order,
+    a_log_is_unsigned_until_a_note_covers_its_last_record,
     receipts_are_found_and_read_in_order,
     entities_are_read_in_order,
     approvals_are_read_oldest_first,

@@ -23,7 +23,9 @@ from kiff.runtime.rows import (
     Blob,
     CheckpointRow,
     CommandRow,
+    Delivery,
     DomainVersion,
+    Hooks,
     LastApproval,
     LogHead,
     NoteRow,
@@ -31,8 +33,10 @@ from kiff.runtime.rows import (
     RecordRow,
     Row,
     Runway,
+    SealedKey,
     TileRow,
     TimerRow,
+    delivery_id,
 )
 
 ACME, ZEBRA = "acme", "zebra"
@@ -115,6 +119,11 @@ def timer(id: str, *, tenant: str = ACME, due_at: int | None = 1_000) -> TimerRo
     return TimerRow(tenant, id, id.rpartition("/")[0], "ORDER_EXPIRED", "CREATED", 1, due_at)
 
 
+def delivery(seq: int, endpoint: str = "whk_9", *, tenant: str = ACME, **fields: Any) -> Delivery:
+    values: dict[str, Any] = {"entity": ORDER, "status": "due", "attempts": 0, "due_at": 1_000}
+    return Delivery(tenant, delivery_id(endpoint, seq), endpoint, seq=seq, **(values | fields))
+
+
 def rows(tenant: str) -> list[Row]:
     """One of each kind, the same ids for every tenant."""
     return [
@@ -136,6 +145,9 @@ def rows(tenant: str) -> list[Row]:
         Usage(tenant, "refunds:refunds_per_agent:ops-agent", "rate", b'{"tat":1}'),
         timer("order:ord_9/0", tenant=tenant),
         Sealed(tenant, "sha256:8", ORDER, "reason", b"\x00\xff", b'"late"'),
+        SealedKey(tenant, "signing", b"\x08" * 32, b"\x00\xff"),
+        Hooks(tenant, "webhooks", b"[]"),
+        delivery(9, tenant=tenant),
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from typing import TypeVar
 
 from msgspec import Struct
@@ -20,15 +21,18 @@ from kiff.runtime.rows import (
     ActiveDomain,
     Blob,
     CheckpointRow,
+    Delivery,
     DomainVersion,
     LogHead,
     NoteRow,
     PolicyVersion,
     RecordRow,
     Row,
+    SealedKey,
     TileRow,
     TimerRow,
 )
+from kiff.stores.leases import Leases
 
 T = TypeVar("T", bound=Struct)
 
@@ -51,6 +55,7 @@ class MemoryStore:
         self._receipts: dict[str, dict[str, Receipt]] = {}
         self._tiles: dict[tuple[str, int, int], TileRow] = {}
         self._checkpoints: dict[str, dict[int, CheckpointRow]] = {}
+        self._leases = Leases()
 
     def load(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
         with self._lock:
@@ -83,8 +88,13 @@ class MemoryStore:
             self._heads[new.tenant] = new
         for row in batch.rows:
             key = (type(row), row.tenant, getattr(row, KEYS[type(row)]))
-            if not (isinstance(row, Blob | DomainVersion | PolicyVersion) and key in self._rows):
+            if not _stays(self._rows.get(key), row):
                 self._rows[key] = row
+        for told in batch.gone:
+            there = self._rows.get((Delivery, told.tenant, told.id))
+            if isinstance(there, Delivery) and there.version <= told.version:
+                del self._rows[Delivery, told.tenant, told.id]
+        self._leases.give_back(batch.gone)
         for record in batch.records:
             self._records.setdefault(record.tenant, []).append(record)
         for receipt in receipts:
@@ -104,6 +114,20 @@ class MemoryStore:
             if entity is not None:
                 rows = [row for row in rows if row.entity == (entity or None)]
             return rows[:limit]
+
+    def leaves(self, tenant: str, *, after: int = -1, limit: int = 1000) -> list[bytes]:
+        return [row.leaf for row in self.records(tenant, after=after, limit=limit)]
+
+    def unsigned(self) -> list[str]:
+        with self._lock:
+            signed = {tenant: max(notes, default=0) for tenant, notes in self._checkpoints.items()}
+            return [tenant for tenant, head in sorted(self._heads.items()) if signed.get(tenant, 0) < head.size]
+
+    def leave(self, tenants: Iterable[str]) -> None:
+        """Nobody else waits."""
+
+    def follow(self, moved: Callable[[list[LogHead]], None]) -> None:
+        """There is one writer, and it knows."""
 
     def receipt(self, tenant: str, receipt_id: str) -> Receipt | None:
         with self._lock:
@@ -141,7 +165,7 @@ class MemoryStore:
         with self._lock:
             logs = (self._heads, self._records, self._receipts, self._checkpoints)
             found = {tenant for log in logs for tenant in log}
-            rows = {tenant for kind, tenant, _ in self._rows if kind is not NoteRow}
+            rows = {tenant for kind, tenant, _ in self._rows if kind not in (NoteRow, SealedKey)}
             return sorted(found | rows | {key[0] for key in self._tiles})
 
     def subjects(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[str]:
@@ -181,6 +205,24 @@ class MemoryStore:
     def open_clearances(self, limit: int = 10_000) -> list[Clearance]:
         return [row for row in self._of(Clearance) if row.status == "open"][:limit]
 
+    def backlogs(self, now: int) -> list[tuple[str, str]]:
+        return sorted({(row.tenant, row.endpoint) for row in self._of(Delivery) if row.due_at <= now})
+
+    def lease(self, tenant: str, endpoint: str, now: int, until: int, *, limit: int) -> list[Delivery]:
+        rows = self.deliveries(tenant, endpoint, limit=sys.maxsize)
+        first: dict[str, int] = {}
+        for row in rows:
+            if row.status == "due":
+                first.setdefault(row.entity, row.seq)
+        come = [row for row in rows if row.due_at <= now and (row.status == "dead" or first[row.entity] == row.seq)]
+        return self._leases.take(sorted(come, key=lambda row: (row.due_at, row.seq)), now, until, limit)
+
+    def deliveries(
+        self, tenant: str, endpoint: str, *, status: str | None = None, after: int = -1, limit: int = 1000
+    ) -> list[Delivery]:
+        own = [row for row in self._of(Delivery, tenant) if row.endpoint == endpoint and row.seq > after]
+        return sorted((row for row in own if status in (None, row.status)), key=lambda row: row.seq)[:limit]
+
     def tile(self, tenant: str, level: int, number: int) -> bytes | None:
         with self._lock:
             tile = self._tiles.get((tenant, level, number))
@@ -206,6 +248,13 @@ class MemoryStore:
                 for (_, owner, _), value in self._rows.items()
                 if isinstance(value, row) and tenant in (None, owner)
             ]
+
+
+def _stays(before: Row | None, row: Row) -> bool:
+    """Whether what is there is what its key will always mean."""
+    if isinstance(row, SealedKey) and isinstance(before, SealedKey):
+        return row.public != before.public
+    return before is not None and isinstance(row, Blob | DomainVersion | PolicyVersion)
 
 
 def _dense(records: list[RecordRow], sizes: dict[str, int]) -> RecordRow | None:

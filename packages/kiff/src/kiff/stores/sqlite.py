@@ -11,7 +11,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -31,9 +31,8 @@ from kiff.errors import (
     StoreUnavailable,
 )
 from kiff.protocol.approval import ApprovalRequest
-from kiff.protocol.authority import Credential, Member, Tenant
+from kiff.protocol.authority import Member, Tenant
 from kiff.protocol.clearance import Clearance
-from kiff.protocol.limit import Usage
 from kiff.protocol.receipt import Receipt
 from kiff.protocol.sealed import Sealed
 from kiff.protocol.state import EntityState
@@ -41,66 +40,43 @@ from kiff.runtime.clock import SystemClock
 from kiff.runtime.ports import Append, Clock, Key, Slice
 from kiff.runtime.rows import (
     KEYS,
+    LAST_SEQ,
     ActiveDomain,
-    ActivePolicy,
     Blob,
     CheckpointRow,
-    CommandRow,
+    Delivery,
     DomainVersion,
-    LastApproval,
+    Hooks,
     LogHead,
     NoteRow,
     PolicyVersion,
     RecordRow,
     Row,
-    Runway,
+    SealedKey,
     TileRow,
     TimerRow,
+    delivery_id,
 )
+from kiff.stores.durable_file import make_folder
+from kiff.stores.leases import Leases
+from kiff.stores.left_log import write_left_log_again
 from kiff.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
+from kiff.stores.tables import COLUMNS, TABLES, UNSIGNED, WRITTEN_ONCE
 
 T = TypeVar("T", bound=Struct)
-
-TABLES: dict[type[Struct], str] = {
-    LogHead: "heads",
-    RecordRow: "records",
-    Receipt: "receipts",
-    TileRow: "tiles",
-    CheckpointRow: "checkpoints",
-    CommandRow: "commands",
-    ActiveDomain: "active_domains",
-    DomainVersion: "domain_versions",
-    EntityState: "entities",
-    Runway: "runways",
-    LastApproval: "last_approvals",
-    ApprovalRequest: "approvals",
-    Clearance: "clearances",
-    Blob: "blobs",
-    Tenant: "tenants",
-    Member: "members",
-    Credential: "credentials",
-    NoteRow: "notes",
-    ActivePolicy: "active_policies",
-    PolicyVersion: "policy_versions",
-    Usage: "usages",
-    TimerRow: "timers",
-    Sealed: "sealed",
-}
-"""A struct's fields are its table's columns, in order."""
 
 _BOOLEANS: dict[type, frozenset[int]] = {
     row: frozenset(at for at, field in enumerate(fields(row)) if field.type is bool)
     for row in (ApprovalRequest, Clearance, Member, Tenant)
 }
 """SQLite keeps them as 0 and 1."""
-_COLUMNS = {row: tuple(field.name for field in fields(row)) for row in TABLES}
-_SELECT = {row: f"SELECT {', '.join(names)} FROM {TABLES[row]}" for row, names in _COLUMNS.items()}
+_SELECT = {row: f"SELECT {', '.join(names)} FROM {TABLES[row]}" for row, names in COLUMNS.items()}
 _INSERT = {
     row: f"INSERT INTO {TABLES[row]} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-    for row, names in _COLUMNS.items()
+    for row, names in COLUMNS.items()
 }
 _BY_KEY = {
-    row: f"SELECT {', '.join(f't.{name}' for name in _COLUMNS[row])} FROM json_each(?2) AS k"
+    row: f"SELECT {', '.join(f't.{name}' for name in COLUMNS[row])} FROM json_each(?2) AS k"
     f" CROSS JOIN {TABLES[row]} AS t ON t.tenant = ?1 AND t.{key} = k.value"
     for row, key in KEYS.items()
 }
@@ -108,7 +84,7 @@ _BY_KEY = {
 
 def _upsert(row: type[Struct], key: str) -> str:
     """Insert, or replace the columns of the row with this key and of no other."""
-    changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[row] if name not in ("tenant", key))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[row] if name not in ("tenant", key))
     return f"{_INSERT[row]} ON CONFLICT (tenant, {key}) DO UPDATE SET {changes}"
 
 
@@ -116,7 +92,10 @@ _PUT = {row: _upsert(row, key) for row, key in KEYS.items()} | {
     Blob: f"{_INSERT[Blob]} ON CONFLICT DO NOTHING",
     DomainVersion: _INSERT[DomainVersion],
     PolicyVersion: _INSERT[PolicyVersion],
+    SealedKey: f"{_INSERT[SealedKey]} ON CONFLICT (tenant, id) DO UPDATE SET sealed = excluded.sealed"
+    " WHERE sealed_keys.public = excluded.public",
 }
+_GONE = f"DELETE FROM {TABLES[Delivery]} WHERE tenant = ? AND id = ? AND version <= ?"
 ROWS_AT_ONCE = 32
 """How many rows one statement writes at most: each number of them is a statement of its own, and is kept prepared."""
 
@@ -129,7 +108,6 @@ def _several(sql: str, count: int) -> str:
 
 
 _VALUES = re.compile(r"\(\?(?:, \?)*\)")
-_WRITTEN_ONCE = (Blob, DomainVersion, PolicyVersion)
 _PUT_TILE = f"{_INSERT[TileRow]} ON CONFLICT (tenant, level, number) DO UPDATE SET hashes = excluded.hashes"
 _PUT_CHECKPOINT = f"{_INSERT[CheckpointRow]} ON CONFLICT DO NOTHING"
 _MOVE_HEAD = (
@@ -140,6 +118,27 @@ _NEW_HEAD = f"{_INSERT[LogHead]} ON CONFLICT DO NOTHING"
 
 _IN_DOUBT = " AND status IN ('open', 'unknown')"
 """The words of the partial index: SQLite uses it only where they stand in the query."""
+
+
+def _next_endpoint(column: str) -> str:
+    """Of the endpoint behind `found`: of the same tenant, or else the first of the next one."""
+    some = f"SELECT {column} FROM {TABLES[Delivery]} WHERE"
+    here = f"{some} tenant = found.tenant AND endpoint > found.endpoint ORDER BY endpoint LIMIT 1"
+    return f"coalesce(({here}), ({some} tenant > found.tenant ORDER BY tenant, endpoint LIMIT 1))"
+
+
+_BACKLOGS = (
+    f"WITH RECURSIVE found(tenant, endpoint) AS (SELECT '', '' UNION ALL SELECT {_next_endpoint('tenant')},"
+    f" {_next_endpoint('endpoint')} FROM found WHERE found.tenant IS NOT NULL)"
+    f" SELECT tenant, endpoint FROM found WHERE EXISTS (SELECT 1 FROM {TABLES[Delivery]} AS d"
+    " WHERE d.tenant = found.tenant AND d.endpoint = found.endpoint AND d.due_at <= ?1)"
+)
+"""Endpoint by endpoint, each found from the one before; of no one's deliveries more than one is read."""
+_FIRST_IN_LINE = (
+    f"{_SELECT[Delivery]} AS d WHERE tenant = ? AND endpoint = ? AND due_at <= ? AND (status = 'dead'"
+    f" OR NOT EXISTS (SELECT 1 FROM {TABLES[Delivery]} AS e WHERE e.tenant = d.tenant AND e.endpoint = d.endpoint"
+    " AND e.entity = d.entity AND e.status = 'due' AND e.seq < d.seq)) ORDER BY due_at, seq LIMIT ?"
+)
 
 COPY_BACK_BYTES = 4 << 20
 """After how many written bytes the write-ahead log is copied back, by its own thread."""
@@ -183,10 +182,14 @@ class SqliteStore:
         self._recent: dict[Key, Row] = {}
         self._older: dict[Key, Row] = {}
         self._heads: dict[str, LogHead] = {}
+        self._hookless: set[Key] = set()
+        self._leases = Leases()
         if read_only and not self.path.is_file():
             raise StoreUnavailable(f"there is no database at `{self.path}`", path=str(self.path))
         self._held = None if read_only else _only_writer(self.path)
         try:
+            if not read_only:
+                _make_left_log_durable(self.path)
             self._writer = self._connect()
             if not read_only:
                 self._prepare()
@@ -205,16 +208,18 @@ class SqliteStore:
         recent, older = self._recent, self._older
         for key in keys:
             row = rows[key] = recent.get(key) or older.get(key)
-            if row is None:
+            if row is None and key not in self._hookless:
                 wanted.setdefault((key[0], key[1]), []).append(key[2])
         with _translated(self.path):
             heads = {tenant: self._heads.get(tenant) or self._head(tenant) for tenant in tenants}
             for (kind, tenant), ids in wanted.items():
-                at = _COLUMNS[kind].index(KEYS[kind])
+                at = COLUMNS[kind].index(KEYS[kind])
                 for columns in self._writer.execute(_BY_KEY[kind], (tenant, orjson.dumps(ids).decode())):
                     row = rows[(kind, tenant, columns[at])] = _row(kind, columns)
                     if not self._read_only:
                         recent[(kind, tenant, columns[at])] = row
+                if kind is Hooks and not self._read_only:  # most tenants have none, and every batch asks
+                    self._hookless.update((kind, tenant, id) for id in ids if rows[(kind, tenant, id)] is None)
         return Slice(self._clock.now(), heads, rows)
 
     def peek(self, tenants: Iterable[str], keys: Iterable[Key]) -> Slice:
@@ -254,21 +259,23 @@ class SqliteStore:
                 self._forget(batch)
                 writer.execute("COMMIT")
             except BaseException:
-                for kept in (self._heads, self._recent, self._older):
+                for kept in (self._heads, self._recent, self._older, self._hookless):
                     kept.clear()
                 _roll_back(writer)
                 raise
         self._remember(batch)
+        self._leases.give_back(batch.gone)
         if self._written >= COPY_BACK_BYTES or self._forgetting:
             self._written = 0
             self._backlog.set()
 
     def _forget(self, batch: Append) -> None:
         """Lets go of what is about to change: who saw the database's row must not find an older one at hand after."""
-        for row in batch.rows:
+        for row in (*batch.rows, *batch.gone):
             key = (type(row), row.tenant, getattr(row, KEYS[type(row)]))
             self._recent.pop(key, None)
             self._older.pop(key, None)
+            self._hookless.discard(key)
 
     def _remember(self, batch: Append) -> None:
         """Keeps what was just written: most of it is read again soon, and nobody else can have changed it."""
@@ -276,7 +283,7 @@ class SqliteStore:
             self._older = self._recent  # first: whoever peeks in between must not find an older row than before
             self._recent = {}
         for row in batch.rows:
-            if type(row) not in _WRITTEN_ONCE:
+            if type(row) not in WRITTEN_ONCE:
                 self._recent[(type(row), row.tenant, getattr(row, KEYS[type(row)]))] = row
             if type(row) is Sealed and row.value is None:
                 self._forgetting = True
@@ -301,6 +308,8 @@ class SqliteStore:
             by_kind.setdefault(type(row), []).append(astuple(row))
         for kind, values in by_kind.items():
             self._insert(_PUT[kind], values)
+        for told in batch.gone:
+            self._writer.execute(_GONE, (told.tenant, told.id, told.version))
         self._insert(_PUT_TILE, map(astuple, batch.tiles))
         self._insert(_PUT_CHECKPOINT, map(astuple, batch.checkpoints))
         self._insert(_INSERT[Receipt], map(astuple, batch.receipts))
@@ -327,6 +336,21 @@ class SqliteStore:
         by_entity = f"{_SELECT[RecordRow]} INDEXED BY records_by_entity"
         sql = f"{by_entity} WHERE tenant = ? AND entity = ? AND seq > ? ORDER BY seq LIMIT ?"
         return self._all(RecordRow, sql, tenant, entity, after, limit)
+
+    def leaves(self, tenant: str, *, after: int = -1, limit: int = 1000) -> list[bytes]:
+        sql = "SELECT leaf FROM records WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?"
+        with _translated(self.path), self._reader() as reader:
+            return [leaf for (leaf,) in reader.execute(sql, (tenant, after, limit))]
+
+    def unsigned(self) -> list[str]:
+        with _translated(self.path), self._reader() as reader:
+            return [tenant for (tenant,) in reader.execute(UNSIGNED)]
+
+    def leave(self, tenants: Iterable[str]) -> None:
+        """Nobody else waits."""
+
+    def follow(self, moved: Callable[[list[LogHead]], None]) -> None:
+        """There is one writer, and it knows."""
 
     def receipt(self, tenant: str, receipt_id: str) -> Receipt | None:
         found = self._all(Receipt, f"{_SELECT[Receipt]} WHERE tenant = ? AND id = ?", tenant, receipt_id)
@@ -362,7 +386,7 @@ class SqliteStore:
 
     def tenants(self) -> list[str]:
         with _translated(self.path), self._reader() as reader:
-            tables = [table for row, table in TABLES.items() if row is not NoteRow]
+            tables = [table for row, table in TABLES.items() if row not in (NoteRow, SealedKey)]
             found = {tenant for table in tables for (tenant,) in reader.execute(_next_by_next(table, "tenant"))}
         return sorted(found)
 
@@ -396,6 +420,22 @@ class SqliteStore:
     def open_clearances(self, limit: int = 10_000) -> list[Clearance]:
         sql = f"{_SELECT[Clearance]} WHERE status = 'open' {_IN_DOUBT} ORDER BY tenant, cleared_at LIMIT ?"
         return self._all(Clearance, sql, limit)
+
+    def backlogs(self, now: int) -> list[tuple[str, str]]:
+        with _translated(self.path), self._reader() as reader:
+            return [(tenant, endpoint) for tenant, endpoint in reader.execute(_BACKLOGS, (now,))]
+
+    def lease(self, tenant: str, endpoint: str, now: int, until: int, *, limit: int) -> list[Delivery]:
+        values = (tenant, endpoint, now, limit + len(self._leases))
+        return self._leases.take(self._all(Delivery, _FIRST_IN_LINE, *values), now, until, limit)
+
+    def deliveries(
+        self, tenant: str, endpoint: str, *, status: str | None = None, after: int = -1, limit: int = 1000
+    ) -> list[Delivery]:
+        where, values = _of_status(status)
+        sql = f"{_SELECT[Delivery]} WHERE tenant = ? AND id >= ? AND id <= ? {where} ORDER BY id LIMIT ?"
+        first, last = delivery_id(endpoint, after + 1), delivery_id(endpoint, LAST_SEQ)
+        return self._all(Delivery, sql, tenant, first, last, *values, limit)
 
     def tile(self, tenant: str, level: int, number: int) -> bytes | None:
         sql = f"{_SELECT[TileRow]} WHERE tenant = ? AND level = ? AND number = ?"
@@ -554,7 +594,7 @@ def _only_writer(path: Path) -> int:
     """
     lock = path.with_name(path.name + ".lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreUnavailable(f"`{lock}` cannot be made: {error.strerror}", path=str(path)) from error
@@ -565,9 +605,20 @@ def _only_writer(path: Path) -> int:
         os.close(held)
         message = f"`{path}` is written by process {pid}; one process at a time writes a SQLite database"
         raise StoreInUse(message, path=str(path), pid=pid) from error
-    os.ftruncate(held, 0)
-    os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(held, 0)
+        os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(held)
+        raise StoreUnavailable(f"`{lock}` cannot be written: {error.strerror}", path=str(path)) from error
     return held
+
+
+def _make_left_log_durable(path: Path) -> None:
+    try:
+        write_left_log_again(path)
+    except OSError as error:
+        raise StoreUnavailable(f"`{path}` cannot serve: {error.strerror}", path=str(path)) from error
 
 
 def _waiting(path: Path) -> bool:

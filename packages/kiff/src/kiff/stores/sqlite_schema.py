@@ -311,4 +311,39 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (tenant, id)
     ) WITHOUT ROWID, STRICT;
     """,
+    """
+    ALTER TABLE clearances ADD COLUMN told TEXT NOT NULL DEFAULT '';
+    UPDATE clearances SET told = status WHERE status IN ('succeeded', 'failed', 'cancelled');
+
+    CREATE TABLE sealed_keys (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        public BLOB NOT NULL CHECK (length(public) = 32),
+        sealed BLOB NOT NULL,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE hooks (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL CHECK (id = 'webhooks'),
+        endpoints BLOB NOT NULL,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+
+    CREATE TABLE deliveries (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        endpoint TEXT NOT NULL,
+        entity TEXT NOT NULL,
+        seq INTEGER NOT NULL CHECK (seq >= 0),
+        status TEXT NOT NULL CHECK (status IN ('due', 'dead')),
+        attempts INTEGER NOT NULL CHECK (attempts >= 0),
+        due_at INTEGER NOT NULL,
+        last TEXT NOT NULL,
+        version INTEGER NOT NULL CHECK (version > 0),
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID, STRICT;
+    CREATE INDEX deliveries_due ON deliveries (tenant, endpoint, due_at, seq);
+    CREATE INDEX deliveries_in_line ON deliveries (tenant, endpoint, entity, seq) WHERE status = 'due';
+    """,
 )

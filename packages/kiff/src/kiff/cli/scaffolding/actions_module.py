@@ -63,7 +63,7 @@ def _users(domain: Domain) -> dict[str, list[ActionContract]]:
     """Executor name -> the contracts that use it."""
     users: dict[str, list[ActionContract]] = {}
     for contract in domain.actions.values():
-        if contract.executor_name:
+        if contract.executor_name and not contract.runs_elsewhere:
             users.setdefault(contract.executor_name, []).append(contract)
     return users
 

@@ -13,8 +13,11 @@ from typing import Any
 from kiff.errors import KiffError
 from kiff.protocol.clearance import Clearance
 from kiff.runtime.commands import (
+    AcceptRollback,
     Activate,
     ActivatePolicy,
+    Attempted,
+    ChangeHook,
     Command,
     Erase,
     Establish,
@@ -22,6 +25,7 @@ from kiff.runtime.commands import (
     Ingest,
     Note,
     Propose,
+    Resend,
     Review,
     Revoke,
     Settle,
@@ -33,10 +37,12 @@ from kiff.runtime.step.authority import authorised, establish, note, revoke
 from kiff.runtime.step.ingest import ingest
 from kiff.runtime.step.propose import propose
 from kiff.runtime.step.review import expire_approval, review
+from kiff.runtime.step.rollback import accept_rollback
 from kiff.runtime.step.settle import expire_clearance, settle
 from kiff.runtime.step.shadow import shadow
 from kiff.runtime.step.timer import fire
 from kiff.runtime.step.vault import erase
+from kiff.runtime.step.webhooks import attempted, change_hook, resend
 from kiff.runtime.world import Change, World
 
 __all__ = ["step"]
@@ -90,5 +96,9 @@ _STEPS: dict[type, Callable[[Change, Any], None]] = {
     Revoke: revoke,
     Note: note,
     Erase: erase,
+    AcceptRollback: accept_rollback,
+    ChangeHook: change_hook,
+    Attempted: attempted,
+    Resend: resend,
 }
 """One function per command."""

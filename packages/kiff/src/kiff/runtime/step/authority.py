@@ -21,12 +21,14 @@ from kiff.runtime.commands import (
     Activate,
     ActivatePolicy,
     Authority,
+    ChangeHook,
     Command,
     Erase,
     Establish,
     Ingest,
     Note,
     Propose,
+    Resend,
     Review,
     Revoke,
     Settle,
@@ -81,8 +83,8 @@ def roles_now(change: Change, credential_id: str, who: Principal) -> tuple[str, 
 
 def _within(change: Change, command: Command, domain: str) -> bool:
     """Whether a command stays in one domain: it is about it, or about nothing that is there, or decides nothing."""
-    if isinstance(command, Establish | Erase | ActivatePolicy):
-        return False  # who may do what, what may be forgotten and the policy are matters of the whole tenant
+    if isinstance(command, Establish | Erase | ActivatePolicy | ChangeHook | Resend):
+        return False  # who may do what, who is told, what is forgotten and the policy are the whole tenant's matters
     if isinstance(command, Revoke):
         return command.credential_id == command.caller.credential
     return _domain(change, command) in (None, domain)

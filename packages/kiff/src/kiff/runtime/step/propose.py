@@ -68,7 +68,7 @@ def propose(change: Change, command: Propose) -> None:
     """Answers from the command row when the same id was answered before; otherwise makes an attempt."""
     row = change.get(CommandRow, command.id)
     is_known = row is not None and row.digest == command.digest and row.status != "open"
-    changed = None if is_known else vault.sealed_otherwise(change, command.proposal)
+    changed = None if is_known else vault.drawn_otherwise(change, command.proposal)
     if changed is not None:
         change.answer = changed
     elif row is not None and row.digest != command.digest:

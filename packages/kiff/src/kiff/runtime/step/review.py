@@ -164,8 +164,8 @@ def _run(change: Change, command: Review, approval: ApprovalRequest) -> Decided 
     With the roles that the proposer's credential gives them now: a revocation acts on this decision too.
     """
     row = change.get(CommandRow, approval.command_id)
-    if row is not None and row.status == "final":
-        return None  # the call was asked again and has its answer; that stands (DESIGN invariant 12)
+    if row is not None and row.status != "open":
+        return None  # the call was asked again and has its answer, or runs: that stands (DESIGN invariant 12)
     proposal = proposal_of(change, approval)
     used = json.decode(approval.proposal).get("credential")
     if used is not None:

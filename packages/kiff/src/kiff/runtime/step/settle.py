@@ -87,12 +87,20 @@ def finish(
         version=clearance.domain_version,
         data=data,
     )
-    state = _emit(change, clearance, report, events)
+    told = told_with(clearance.told, report.status)
+    state = _emit(change, clearance, report, () if told == clearance.told else events)
     if report.status != "unknown":
         free_runway(change, clearance)
-    change.put(structs.replace(clearance, status=report.status, settled_by=by, settled_at=change.at, due_at=None))
+    ended = {"status": report.status, "settled_by": by, "settled_at": change.at, "due_at": None}
+    change.put(structs.replace(clearance, **ended, told=told))
     _complete(change, clearance, report.status, report.message, report.output)
     return state
+
+
+def told_with(told: str, status: str) -> str:
+    """The outcomes whose events were told, with one more; of one that nobody knows there are none."""
+    known = [*filter(None, told.split(","))]
+    return ",".join(known if status in (*known, "unknown") else [*known, status])
 
 
 def expire_clearance(change: Change, clearance: Clearance) -> bool:
@@ -250,6 +258,8 @@ def _confirm(change: Change, clearance: Clearance, report: Settle, *, by: str, a
         if clearance.status == "succeeded" and by == "executor":
             _complete(change, clearance, "succeeded", report.message, report.output)
             data |= {"message": report.message, **change.value("output", report.output)}
+        else:
+            tell_again(change, clearance)  # another process may have settled it, while callers wait in this one
         _record_about(change, clearance, "outcome_confirmed", actor, data)
     else:
         tell_again(change, clearance)

@@ -58,7 +58,8 @@ def runway_of(domain: Domain | None, terms: Terms | None, proposal: Proposal, en
 
 
 def executor_ready(change: Change, domain: Domain | None, proposal: Proposal) -> bool | None:
-    """In `execute`, whether the operator registered what the contract names."""
+    """In `execute`, whether the operator registered what the contract names, or lets the tenant use it elsewhere."""
     if proposal.mode == "decide" or domain is None or proposal.action not in domain.actions:
         return None
-    return domain.actions[proposal.action].executor_name in change.world.context.executors
+    name, context = domain.actions[proposal.action].executor_name, change.world.context
+    return name in context.executors or context.usable(change.tenant, name)

@@ -28,12 +28,15 @@ TOLD_AT_ONCE = 40
 """How many commitments one record names, so that it stays small."""
 
 
-def sealed_otherwise(change: Change, proposal: Proposal) -> DomainChanged | None:
-    """Why the call must be drawn up again; None when it was sealed as its domain says now."""
+def drawn_otherwise(change: Change, proposal: Proposal) -> DomainChanged | None:
+    """Why the call must be drawn up again; None when its domain governs, and it was sealed as that says now."""
     active = change.get(ActiveDomain, proposal.entity_type)
     if active is None:
         return None  # nothing governs the type, so nothing says what is to be sealed
     marks = change.domain(active.version, active.digest).sensitive
+    if active.domain != proposal.domain:
+        message = f"`{active.domain}` governs `{proposal.entity_type}` by now; send the call again"
+        return DomainChanged(message, proposal_id=proposal.id, version=active.version)
     if not (marks or proposal.sealed):
         return None
     if marks.among(proposal.action, proposal.parameters) == {row.name for row in proposal.sealed}:

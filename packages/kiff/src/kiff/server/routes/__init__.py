@@ -29,6 +29,7 @@ from kiff.server.routes import (
     tenants,
     usage,
     vault,
+    webhooks,
 )
 
 ROUTES: tuple[Route, ...] = (
@@ -44,6 +45,7 @@ ROUTES: tuple[Route, ...] = (
     *stream.ROUTES,
     *keys.ROUTES,
     *vault.ROUTES,
+    *webhooks.ROUTES,
     *domains.ROUTES,
     *shadows.ROUTES,
     *policies.ROUTES,

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from kiff.server.counts import render
 from kiff.server.route import Answer, Call, Route
+from kiff.server.tower import Tower
 
 
 class Health(Struct):
@@ -21,8 +22,16 @@ async def alive(call: Call) -> Answer:
 
 
 async def ready(call: Call) -> Answer:
-    failure = call.tower.runtime.failure
-    return Answer(Health("ok")) if failure is None else Answer(Health(failure.code), 503, {"retry-after": "2"})
+    status = await _not_ready(call.tower)
+    return Answer(Health(status), 503, {"retry-after": "2"}) if status else Answer(Health("ok"))
+
+
+async def _not_ready(tower: Tower) -> str:
+    """Why not; empty when it is."""
+    if tower.draining:
+        return "draining"
+    failure = tower.runtime.failure
+    return await tower.readiness.failure() if failure is None else failure.code
 
 
 async def metrics(call: Call) -> Answer:
@@ -32,7 +41,7 @@ async def metrics(call: Call) -> Answer:
         "kiff_executors_running": ("Operations in an executor slot.", float(len(runtime.running()))),
         "kiff_streams_open": ("Event streams that are open.", float(call.tower.counts.streams.total())),
     }
-    text, media = await asyncio.to_thread(render, call.tower.counts, gauges)
+    text, media = await asyncio.to_thread(render, call.tower.counts, gauges, call.tower.settings.worker)
     return Answer(text, media=media)
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import Struct, field, json
 
 from kiff.analysis import replay_store, verify_store
 from kiff.ledger import PublicKeys, parse_jwks, verify_receipt
+from kiff.runtime.ports import Store
 from kiff.runtime.reading import Reading
-from kiff.stores.sqlite import SqliteStore
+from kiff.stores.opening import open_store
 
 TENANT = "default"
 PAGE = 500
@@ -53,17 +53,21 @@ class Findings(Struct):
     ledger: list[str] = field(default_factory=list)
 
 
-def audit(database: Path, jwks: Path, debits: Iterable[Mapping[str, Any]], saved: Iterable[bytes]) -> Findings:
+def audit(
+    where: str, jwks: bytes, debits: Iterable[Mapping[str, Any]], saved: Iterable[bytes], tenant: str = TENANT
+) -> Findings:
     """Checks the log, the state, the receipts and the money against each other.
 
     Args:
+        where: the database: a path, or a URL.
         jwks: the published key set.
         debits: the outside ledger's list.
         saved: signed heads that were kept outside the database.
+        tenant: whose receipts and money; other logs in the same database are verified too.
     """
     found = Findings()
-    keys = parse_jwks(jwks.read_bytes())
-    store = SqliteStore(database, read_only=True)
+    keys = parse_jwks(jwks)
+    store = open_store(where, read_only=True)
     try:
         verdict = verify_store(store, keys, saved)
         found.records = verdict.records
@@ -78,21 +82,21 @@ def audit(database: Path, jwks: Path, debits: Iterable[Mapping[str, Any]], saved
         found.replay = [f"{each.where} {each.field}: {each.message}" for each in replayed.problems]
         if not replayed.match and not found.replay:
             found.replay.append("materialised state and replay differ")
-        _receipts(found, store, keys)
-        found.executed = set(_executed(store))
+        _receipts(found, store, keys, tenant)
+        found.executed = set(_executed(store, tenant))
     finally:
         store.close()
     found.ledger = list(_money(found, list(debits)))
     return found
 
 
-def _receipts(found: Findings, store: SqliteStore, keys: PublicKeys) -> None:
+def _receipts(found: Findings, store: Store, keys: PublicKeys, tenant: str) -> None:
     """Every receipt, from its own proofs and the public key; those that allowed a refund say how much."""
     reading = Reading(store, {})
     after = -1
-    while page := store.receipts(TENANT, after=after, limit=PAGE):
+    while page := store.receipts(tenant, after=after, limit=PAGE):
         for row in page:
-            receipt = reading.receipt(row.id, proof=True)
+            receipt = reading.receipt(row.id, tenant=tenant, proof=True)
             verdict = verify_receipt(receipt, keys)
             found.issued += 1
             if verdict.status == "valid" and verdict.reached == "INCLUDED":
@@ -106,9 +110,9 @@ def _receipts(found: Findings, store: SqliteStore, keys: PublicKeys) -> None:
         after = page[-1].seq
 
 
-def _executed(store: SqliteStore) -> Iterator[str]:
+def _executed(store: Store, tenant: str) -> Iterator[str]:
     after = -1
-    while page := store.records(TENANT, after=after, limit=PAGE):
+    while page := store.records(tenant, after=after, limit=PAGE):
         for row in page:
             record = json.decode(row.body)
             if record["kind"] == "action_executed":

@@ -1,0 +1,46 @@
+"""Every case of spec/scenarios on PostgreSQL: on the runtime, and over HTTP by two servers whose calls alternate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scenario_cases import Case, cases
+from scenario_drivers import Driver, Outside, SetClock, open_on
+from scenario_http import OverHttp, over_http
+from scenario_play import Play
+
+pytestmark = pytest.mark.slow
+
+CASES = cases()
+
+
+def named(case: Case) -> str:
+    return f"{case.file}: {case.name}"
+
+
+def play(case: Case, folder: Path, database: str, *, http: bool) -> None:
+    clock, outside = SetClock(), Outside()
+    driver: Driver
+    if http:
+        driver = OverHttp(folder, case.domain, clock, outside, database)
+    else:
+        driver = open_on("postgres", folder, case.domain, clock, outside, database)
+    try:
+        Play(case, driver, clock, outside).run()
+    finally:
+        if outside.hanging:
+            outside.release("succeed")
+        driver.close()
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_a_scenario_goes_as_it_is_written_on_postgresql(case: Case, tmp_path: Path, fresh_database: str) -> None:
+    play(case, tmp_path, fresh_database, http=False)
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_a_scenario_goes_as_it_is_written_over_http_by_two_servers(
+    case: Case, tmp_path: Path, fresh_database: str
+) -> None:
+    play(over_http(case), tmp_path, fresh_database, http=True)
