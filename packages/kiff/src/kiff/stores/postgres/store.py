@@ -117,26 +117,25 @@ class PostgresStore:
 
     def append(self, batch: Append) -> None:
         by_kind: dict[type[Struct], list[Struct]] = {}
-        receipts = list(batch.receipts)
-        for row in (*batch.records, *batch.rows, *batch.tiles, *batch.checkpoints, *receipts):
+        for row in (*batch.records, *batch.rows, *batch.tiles, *batch.checkpoints):
             by_kind.setdefault(type(row), []).append(row)
+        bound = {kind: _columns(rows) for kind, rows in by_kind.items()}
+        if receipts := list(batch.receipts):  # last: they are signed while the others are bound
+            bound[Receipt] = _columns(receipts)
+        bound = dict(sorted(bound.items(), key=lambda kind: _ORDER[kind[0]]))
         values: list[Any] = []
         for old, new in batch.heads:
-            values += astuple(new)
-            if old is not None:
-                values += (old.size, old.root)
-        by_kind = dict(sorted(by_kind.items(), key=lambda kind: _ORDER[kind[0]]))
-        for rows in by_kind.values():
-            values += map(list, zip(*map(astuple, rows), strict=True))
+            values += (*astuple(new), *(() if old is None else (old.size, old.root)))
+        values += [column for columns in bound.values() for column in columns]
         if batch.gone:
             values += map(list, zip(*((each.tenant, each.id, each.version) for each in batch.gone), strict=True))
-        sql = append(tuple(old is None for old, _ in batch.heads), tuple(by_kind), bool(batch.gone))
-        named = (*by_kind.values(), [new for _, new in batch.heads], batch.gone)
-        whose = _whose({each.tenant for rows in named for each in rows})  # type: ignore[attr-defined]  # every row has one
+        sql = append(tuple(old is None for old, _ in batch.heads), tuple(bound), bool(batch.gone))
+        tenants = {tenant for columns in bound.values() for tenant in columns[0]}
+        whose = _whose(tenants | {new.tenant for _, new in batch.heads} | {each.tenant for each in batch.gone})
         if not self._turns.write(whose, lambda raw: raw.fetchval(sql, *values)):
             self._turns.lost(whose)
-            tenants = ", ".join(f"`{new.tenant}`" for _, new in batch.heads)
-            raise StoreConflict(f"the log of {tenants} moved since it was loaded", tenant=batch.heads[0][1].tenant)
+            moved = ", ".join(f"`{new.tenant}`" for _, new in batch.heads)
+            raise StoreConflict(f"the log of {moved} moved since it was loaded", tenant=batch.heads[0][1].tenant)
         if self._hints is not None:
             self._hints.tell(new for _, new in batch.heads)
 
@@ -288,6 +287,11 @@ _STILL = """
 """
 _IN_DOUBT = " AND status IN ('open', 'unknown')"
 """The words of the partial index: a plan that goes by it must see them."""
+
+
+def _columns(rows: Iterable[Struct]) -> list[list[Any]]:
+    """The rows of one kind as an array a column; the first one is that of the tenants."""
+    return [list(column) for column in zip(*map(astuple, rows), strict=True)]
 
 
 def _whose(tenants: set[str]) -> str:
