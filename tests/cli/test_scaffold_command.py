@@ -249,7 +249,7 @@ def test_any_domain_is_the_same_in_python(text: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(text=documents())
 def test_the_written_tests_of_any_domain_pass(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -263,7 +263,7 @@ def test_the_written_tests_of_any_domain_pass(text: str, tmp_path_factory: pytes
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(text=documents())
 def test_the_code_of_any_domain_is_clean(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("any")

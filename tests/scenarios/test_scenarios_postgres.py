@@ -34,6 +34,7 @@ def play(case: Case, folder: Path, database: str, *, http: bool) -> None:
         driver.close()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("case", CASES, ids=named)
 def test_a_scenario_goes_as_it_is_written_on_postgresql(case: Case, tmp_path: Path, fresh_database: str) -> None:
     play(case, tmp_path, fresh_database, http=False)

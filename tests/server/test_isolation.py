@@ -7,12 +7,13 @@ query and of its body, and must answer to the letter as it does to what does not
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
-from itertools import count, product
+from itertools import count, islice, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,8 @@ pytestmark = pytest.mark.slow
 
 WORD, OTHER_WORD = "xyzzy", "plugh"
 """What stands in everything that the other tenant named itself, and what stands there in ids that nobody has."""
+EVERY = 1 if os.environ.get("KIFF_SOAK") == "1" else 2
+"""Of what a field of a body could name, every so-manieth is tried, another one in each route."""
 PAIRS = {
     "another tenant": ("asker-{}", "holder-{}"),
     "its live side asks": ("street-{}", "street-{}:test"),
@@ -343,11 +346,11 @@ def test_what_is_anothers_is_to_every_body_what_is_nobodys(street: Street, kind:
     asked, fresh = 0, count()
     with asking(street, asks, "boss") as me:
         for route in (route for route in ROUTES if route.body is not None and asked_of(route.path)):
-            for name, id in product(route.body.__struct_fields__, has.ids.values()):
+            for name, id in islice(product(route.body.__struct_fields__, has.ids.values()), asked % EVERY, None, EVERY):
                 one, two = (me.asked(route.method, *filled(route, name, x, next(fresh))) for x in (id, twin(id)))
                 same(one, two, has, f"{route.method} {route.path} {name}={id}")
                 asked += 1
-    assert asked > 1_000
+    assert asked > 1_000 / EVERY
     assert belongings(street, has) == before
 
 

@@ -247,6 +247,8 @@ class Lane:
                 _pause(AWAY_SECONDS, number)
             except StoreInDoubt as error:
                 self.failure = error
+                if time.monotonic() >= gives_up:
+                    return self._give_up(batch, error, lost)
         self._give_up(batch, StoreConflict("another writer kept changing this log; try again"), lost)
 
     def _give_up(self, batch: list[Item], error: StoreError, lost: list[Attempt]) -> None:
@@ -261,6 +263,8 @@ class Lane:
         self._probe("load")
         signed = self._to_sign(batch)
         tenants = {item.tenant for item in batch} | signed
+        if not tenants:
+            return  # it was only looked around
         try:
             tell = self._written(batch, tenants, signed, lost)
         finally:
