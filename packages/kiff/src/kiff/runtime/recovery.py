@@ -77,11 +77,10 @@ class Sweeper:
                 rested = self._clock.monotonic() - swept >= IDLE_SECONDS
                 if rested:
                     swept = self._clock.monotonic()
-                    self._asked.clear()  # what is still there was not served: it is asked for again
                     if not self._store.exclusive:
                         self._look()
                 if rested or more:
-                    more = self._due()
+                    more = self._due(again=not rested)
             except KiffError:
                 continue  # the store is failing or closing; the lane tells callers, the next sweep tries again
 
@@ -103,8 +102,14 @@ class Sweeper:
                 )
             )
 
-    def _due(self) -> bool:
-        """Asks for the record of what is due. Returns whether there is more of it than was looked at."""
+    def _due(self, *, again: bool = False) -> bool:
+        """Asks for the record of what is due. Returns whether there is more of it than was looked at.
+
+        Args:
+            again: a moment ago was the last time: what was asked for then is on its way.
+        """
+        if not again:
+            self._asked.clear()  # what is still there was not served
         now = self._clock.now()
         rows = self._store.due(now, limit=PAGE)
         for row in rows:
@@ -115,7 +120,8 @@ class Sweeper:
 
     def _is_anothers(self, row: Clearance | ApprovalRequest | TimerRow, now: int) -> bool:
         """Whether the process that cleared it has still time to see to it: one of them is enough."""
-        return isinstance(row, Clearance) and row.owner != self._owner and now < (row.due_at or 0) + OTHERS_MS
+        mine = self._store.exclusive or not isinstance(row, Clearance) or row.owner == self._owner
+        return not mine and now < (row.due_at or 0) + OTHERS_MS
 
 
 KINDS: dict[type, Literal["approval", "clearance", "timer"]] = {

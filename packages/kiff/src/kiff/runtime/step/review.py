@@ -334,5 +334,6 @@ def _answer(
         decision=decision,
         still_needed=still,
     )
-    change.answer = answer
-    change.put(CommandRow(change.tenant, command.id, command.digest, "final", json.encode(answer)))
+    told = json.encode(answer)
+    change.answer = json.decode(told, type=Reviewed)  # exactly what a retry is told
+    change.put(CommandRow(change.tenant, command.id, command.digest, "final", told))
