@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+KEPT = Path(__file__).parents[2] / "docs" / "reliability-runs.jsonl"
+"""The runs that the page tells of. What a soak adds is moved there when the page is written."""
 SEEDS = 6
 """How many of them the page shows for a campaign."""
 DEFAULT = Path(__file__).parents[2] / ".reliability" / "runs.jsonl"
@@ -52,19 +54,19 @@ def note_run(kind: str, seed: int, figures: Mapping[str, int]) -> None:
         os.close(handle)
 
 
-def totals(file: Path) -> dict[str, Counter[str]]:
-    """The figures of each kind, added up over every run noted in a file."""
+def totals(*files: Path) -> dict[str, Counter[str]]:
+    """The figures of each kind, added up over every run noted in these files."""
     added: dict[str, Counter[str]] = {}
-    for run in _runs(file):
+    for run in (run for file in files for run in _runs(file)):
         added.setdefault(run["kind"], Counter()).update(run["figures"])
     return added
 
 
-def table(file: Path) -> str:
+def table(*files: Path) -> str:
     """The figures of every kind as the page has them, in Markdown."""
-    runs = _runs(file)
+    runs = [run for file in files for run in _runs(file)]
     lines = ["| campaign | runs | figures | seeds |", "|---|---|---|---|"]
-    for kind, figures in sorted(totals(file).items()):
+    for kind, figures in sorted(totals(*files).items()):
         seeds = list(dict.fromkeys(str(run["seed"]) for run in runs if run["kind"] == kind))
         told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in figures.items())
         shown = ", ".join(seeds[:SEEDS]) + (f" and {len(seeds) - SEEDS} more" if len(seeds) > SEEDS else "")
@@ -73,8 +75,8 @@ def table(file: Path) -> str:
 
 
 def _runs(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 if __name__ == "__main__":
-    print(table(log_file()))
+    print(table(KEPT, log_file()))
