@@ -55,6 +55,8 @@ OUTAGE_SECONDS = 5.0
 """How long a batch waits for a store that is away; the next ones do not, until it is back."""
 TURN_SECONDS, AWAY_SECONDS = 0.001, 0.05
 """How long to pause, the first time, where another writer was first, and where the store is away."""
+LOST_IN_A_ROW = 2
+"""How many replies may be lost, however long each took, before a batch is given up: it is looked for in between."""
 LOOK_SECONDS = 0.2
 """How often a lane looks whether an operation has ended that another process runs."""
 
@@ -247,7 +249,7 @@ class Lane:
                 _pause(AWAY_SECONDS, number)
             except StoreInDoubt as error:
                 self.failure = error
-                if time.monotonic() >= gives_up:
+                if len(lost) > LOST_IN_A_ROW and time.monotonic() >= gives_up:
                     return self._give_up(batch, error, lost)
         self._give_up(batch, StoreConflict("another writer kept changing this log; try again"), lost)
 
