@@ -24,7 +24,7 @@ from kiff.cli.server_options import (
     start_logging,
 )
 from kiff.cli.settings import Settings, setting_option, settings
-from kiff.cli.store_option import said_store, store_options
+from kiff.cli.store_option import root_key_option, said_store, store_options
 from kiff.errors import InvalidInput
 from kiff.stores.opening import is_postgres
 
@@ -56,15 +56,7 @@ Tell = Callable[[str, str, str | None], None]
     metavar="URL",
     help="How clients reach it, when a proxy stands before it.",
 )
-@click.option(
-    "--root-key-file",
-    envvar="KIFF_ROOT_KEY_FILE",
-    show_envvar=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    show_default="root.key in the data folder",
-    help="The root secret that keys on PostgreSQL are sealed with.",
-)
+@root_key_option
 @rollback_option
 @click.option("--otel", is_flag=True, help="Send spans with OpenTelemetry; the OTEL_* variables say where.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -80,7 +72,7 @@ def command(
     store_file: Path | None,
     workers: int,
     public_url: str | None,
-    root_key_file: Path | None,
+    root_key: Path | None,
     accept_rollback: tuple[str, ...],
     otel: bool,
     output: str,
@@ -106,7 +98,7 @@ def command(
             adapter_secrets=adapter_secrets(data),
             oidc=login_provider(data),
             remote=remote_executors(data),
-            root_key=root_key_file,
+            root_key=root_key,
             accept_rollback=accept_rollback,
             otel=otel,
             log_level=log_level,

@@ -20,14 +20,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def store_options(command: F) -> F:
     """Adds `--store` and `--store-file`; `said_store` says what they come to."""
-    file = click.option(
-        "--store-file",
-        envvar="KIFF_STORE_FILE",
-        show_envvar=True,
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="The file that says the store, for a URL with a password.",
-    )
     store = click.option(
         "--store",
         envvar="KIFF_STORE",
@@ -37,7 +29,33 @@ def store_options(command: F) -> F:
         show_default=True,
         help="Where rows are kept: `sqlite`, in the data folder, or `postgresql://…`.",
     )
-    return store(file(command))
+    return store(store_file_option(command))
+
+
+def store_file_option(command: F) -> F:
+    """Adds `--store-file`."""
+    return click.option(
+        "--store-file",
+        envvar="KIFF_STORE_FILE",
+        show_envvar=True,
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="The file that says the store, for a URL with a password.",
+    )(command)
+
+
+def root_key_option(command: F) -> F:
+    """Adds `--root-key-file`."""
+    return click.option(
+        "--root-key-file",
+        "root_key",
+        envvar="KIFF_ROOT_KEY_FILE",
+        show_envvar=True,
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        show_default="root.key in the data folder",
+        help="The root secret that keys on PostgreSQL are sealed with.",
+    )(command)
 
 
 def said_store(store: str, file: Path | None) -> str:

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from kiff.cli.key_set import read_keys
 from kiff.cli.settings import setting_option, settings
-from kiff.cli.store_option import has_password, private_line
+from kiff.cli.store_option import has_password, private_line, root_key_option, store_file_option
 from kiff.errors import InvalidInput
 from kiff.ledger import PublicKeys
 from kiff.runtime.ports import Store
@@ -120,14 +120,6 @@ def said_place(store: str | None, file: Path | None, data: Path, root_key: Path 
 
 def store_place_options(command: F) -> F:
     """Adds `--store` and `--store-file`; `said_place` says what they come to."""
-    file = click.option(
-        "--store-file",
-        envvar="KIFF_STORE_FILE",
-        show_envvar=True,
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="The file that says the store, for a URL with a password.",
-    )
     store = click.option(
         "--store",
         envvar="KIFF_STORE",
@@ -136,19 +128,9 @@ def store_place_options(command: F) -> F:
         show_default="the database of this folder, KIFF_DB",
         help="A path, postgresql://…, or `sqlite` for the one in the data folder.",
     )
-    return store(file(command))
+    return store(store_file_option(command))
 
 
 def secrets_options(command: F) -> F:
     """Adds `--data` and `--root-key-file`: where an installation on PostgreSQL keeps what is not in the database."""
-    file = click.option(
-        "--root-key-file",
-        "root_key",
-        envvar="KIFF_ROOT_KEY_FILE",
-        show_envvar=True,
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        show_default="root.key in the data folder",
-        help="The root secret that keys on PostgreSQL are sealed with.",
-    )
-    return setting_option("data", "The data folder of the server.")(file(command))
+    return setting_option("data", "The data folder of the server.")(root_key_option(command))
