@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import at_size, durable, fairness, floors, http, kernel, postgres, rules
+from benchmarks import at_size, durable, fairness, floors, guard, http, kernel, postgres, rules
 from benchmarks.lines import ratio
 from benchmarks.peers import compare
 from benchmarks.subject import CopiesInLane, Prepared
@@ -26,6 +26,7 @@ def main() -> None:
         folder = Path(name)
         prepared = Prepared(folder, count * 3)
         _measure(prepared, rounds, count)
+        guard.measure(rounds)
         http.measure(folder, min(rounds, 3), 1 if quick else 4)
         fairness.measure(folder, *((1, 64) if quick else (2, 240)))
         postgres.measure(min(rounds, 3), count, 1.0 if quick else 4.0)

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from postgres_server import Databases, NoPostgres, server
 
+collect_ignore = ["frameworks"]  # each in an environment of its own: `make frameworks`
+
 settings.register_profile("test", max_examples=60, derandomize=True, deadline=None, print_blob=True)
 settings.register_profile(
     "soak",

@@ -66,12 +66,17 @@ class Databases:
         self._made: list[str] = []
         self._roles = False
 
-    def fresh(self) -> str:
-        """Makes an empty database of its own name. Returns its owner's URL."""
+    def fresh(self, template: str = "template0") -> str:
+        """Makes a database of its own name. Returns its owner's URL.
+
+        Args:
+            template: what it is a copy of, to which nobody may be connected; as it is, the database is empty.
+        """
         if not self._roles:
             self._make_roles()
         name = f"kiff_test_{secrets.token_hex(4)}_{next(self._numbers)}"
-        self.execute("", f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0")
+        how = "" if template == "template0" else "STRATEGY file_copy"
+        self.execute("", f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {_name(template)} {how}")
         self._made.append(name)
         return self.url(name)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PIN_FILES = sorted((ROOT / "requirements").glob("*.txt"))
+PIN_FILES = sorted((ROOT / "requirements").rglob("*.txt"))
 HOSTS = tuple(f"{name}.{top}" for name, top in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org")))
 NOT_TRACKED = frozenset({"__pycache__", "build", "dist", "node_modules"})
 TRACKED_DOTS = frozenset({".ci", ".gitignore"})
@@ -45,7 +45,11 @@ def test_control_a_registry_is_found() -> None:
     assert _hosts("index-url = https://files." + HOSTS[1] + "/simple")
 
 
-@pytest.mark.parametrize("path", PIN_FILES, ids=lambda path: path.name)
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT / "requirements"))
+
+
+@pytest.mark.parametrize("path", PIN_FILES, ids=_name)
 def test_pins_are_exact_and_have_hashes_and_no_addresses(path: Path) -> None:
     text = path.read_text("utf-8")
     assert PIN.findall(text)

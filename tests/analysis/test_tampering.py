@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 SOAK = os.environ.get("KIFF_SOAK") == "1"
 SEED = random.SystemRandom().getrandbits(32) if SOAK else 20261121
-PER_TARGET = 60
+PER_TARGET = 30
 
 FLIPPED = (
     ("records", "body"),

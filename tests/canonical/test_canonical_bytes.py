@@ -20,7 +20,7 @@ from kiff.errors import InvalidJson
 
 NEW = random.randrange(10**9) if os.environ.get("KIFF_SOAK") == "1" else 8785
 SEED = int(os.environ.get("KIFF_SEED", NEW))
-VALUES = [20_000, pytest.param(300_000, marks=pytest.mark.soak)]
+VALUES = [2_000, pytest.param(20_000, marks=pytest.mark.slow), pytest.param(300_000, marks=pytest.mark.soak)]
 
 NUMBERS = {
     "0": "0",

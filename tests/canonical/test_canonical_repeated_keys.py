@@ -19,7 +19,7 @@ from kiff.errors import InvalidJson
 
 NEW = random.randrange(10**9) if os.environ.get("KIFF_SOAK") == "1" else 8259
 SEED = int(os.environ.get("KIFF_SEED", NEW))
-TEXTS = [10_000, pytest.param(200_000, marks=pytest.mark.soak)]
+TEXTS = [2_000, pytest.param(10_000, marks=pytest.mark.slow), pytest.param(200_000, marks=pytest.mark.soak)]
 
 CHARACTERS = 'ab::"\\/\n\t é€\ufb33😀'
 SHORT = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\n": "\\n", "\t": "\\t"}

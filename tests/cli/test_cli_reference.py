@@ -76,6 +76,7 @@ def tower(steady: None, folder: Path) -> Iterator[SteadyTower]:
     tower.close()
 
 
+@pytest.mark.slow
 def test_the_examples_do_what_the_page_shows(kiff: Any, folder: Path, tower: SteadyTower) -> None:
     """With KIFF_WRITE_DOCS=1 the page takes over what the program shows; read the difference before it is kept."""
     outputs = []

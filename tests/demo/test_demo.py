@@ -68,9 +68,24 @@ def altered(folder: Path, file: str, before: str, after: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, str, str]]]:
-    folder = tmp_path_factory.mktemp("demo") / "data"
-    return folder, [demo(folder), demo(folder)]
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[int, str, str]]:
+    """What a run left, for tests to copy, and how it ended."""
+    folder = tmp_path_factory.mktemp("first") / "data"
+    return folder, demo(folder)
+
+
+@pytest.fixture
+def once(tmp_path: Path, first_run: tuple[Path, tuple[int, str, str]]) -> Path:
+    """The folder of a demo that ran once."""
+    return Path(shutil.copytree(first_run[0], tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def two_runs(
+    tmp_path_factory: pytest.TempPathFactory, first_run: tuple[Path, tuple[int, str, str]]
+) -> tuple[Path, list[tuple[int, str, str]]]:
+    folder = Path(shutil.copytree(first_run[0], tmp_path_factory.mktemp("demo") / "data"))
+    return folder, [first_run[1], demo(folder)]
 
 
 def test_both_runs_are_as_promised_and_say_nothing_on_stderr(
@@ -199,15 +214,14 @@ def test_the_command_is_the_same_demo(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr, json.loads(done.stdout)["ok"]) == (0, "", True)
 
 
-def test_fresh_removes_what_runs_left_and_nothing_else(tmp_path: Path) -> None:
-    demo(tmp_path)
-    (tmp_path / "mine.txt").write_text("keep")
-    code, out, _ = demo(tmp_path, "--fresh")
+def test_fresh_removes_what_runs_left_and_nothing_else(once: Path) -> None:
+    (once / "mine.txt").write_text("keep")
+    code, out, _ = demo(once, "--fresh")
     assert code == 0
     assert "run 1" in out.splitlines()[0]
-    assert (tmp_path / "mine.txt").read_text() == "keep"
-    assert [debit["order"] for debit in paid(tmp_path)] == list(DEBITS)
-    assert [debit["order"] for debit in paid(tmp_path, "server-payments.jsonl")] == list(DEBITS)[:2]
+    assert (once / "mine.txt").read_text() == "keep"
+    assert [debit["order"] for debit in paid(once)] == list(DEBITS)
+    assert [debit["order"] for debit in paid(once, "server-payments.jsonl")] == list(DEBITS)[:2]
 
 
 def test_a_database_in_use_is_one_clear_line(tmp_path: Path) -> None:
@@ -385,13 +399,12 @@ def test_control_a_demo_that_is_not_as_promised_says_so_and_fails(tmp_path: Path
         "UPDATE members SET roles = 'ops_operator,auditor,admin' WHERE id = 'ops-human'",
     ],
 )
-def test_control_a_changed_database_of_the_server_is_found_by_the_next_run(tmp_path: Path, change: str) -> None:
-    assert demo(tmp_path)[0] == 0
-    connection = sqlite3.connect(tmp_path / "server" / "kiff.db")
+def test_control_a_changed_database_of_the_server_is_found_by_the_next_run(once: Path, change: str) -> None:
+    connection = sqlite3.connect(once / "server" / "kiff.db")
     with connection:
         assert connection.execute(change).rowcount > 0
     connection.close()
-    code, _, err = demo(tmp_path)
+    code, _, err = demo(once)
     assert code == 1
     assert "not as promised: over HTTP: " in err
 
@@ -405,12 +418,11 @@ def test_control_a_changed_database_of_the_server_is_found_by_the_next_run(tmp_p
         ("UPDATE records SET body = CAST(replace(body, 'stripe', 'stripf') AS BLOB) WHERE seq = 1", "log"),
     ],
 )
-def test_control_a_changed_database_is_found_by_the_next_run(tmp_path: Path, change: str, line: str) -> None:
-    assert demo(tmp_path)[0] == 0
-    connection = sqlite3.connect(tmp_path / "kiff.db")
+def test_control_a_changed_database_is_found_by_the_next_run(once: Path, change: str, line: str) -> None:
+    connection = sqlite3.connect(once / "kiff.db")
     with connection:
         assert connection.execute(change).rowcount == 1
     connection.close()
-    code, _, err = demo(tmp_path)
+    code, _, err = demo(once)
     assert code == 1
     assert f"not as promised: {line}: " in err

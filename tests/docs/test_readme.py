@@ -36,6 +36,17 @@ def test_the_first_screen_does_what_it_shows(tmp_path: Path) -> None:
     assert verified.stdout == shown
 
 
+def test_the_guard_needs_nothing_but_python(tmp_path: Path) -> None:
+    """Its lines run without a server, a key or a network."""
+    [_, lines] = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    ran = subprocess.run(
+        [sys.executable, "-c", lines], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    receipts, _, draft = ran.stdout.partition("\n")
+    assert receipts == ("[('refund', {'amount': 49, 'order_id': 'ord_001', 'reason': ''}, 'succeeded')]")
+    assert "domain: my-domain" in draft and "- name: refund" in draft
+
+
 def test_the_two_commands_are_targets_of_the_makefile() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert set(re.findall(r"^make (\w+)$", README, re.MULTILINE)) <= targets

@@ -96,6 +96,7 @@ KEPT_AS_WRITTEN = ("parameter", "schedule")
 """What a domain says in their words it keeps in their words."""
 
 
+@pytest.mark.slow
 def test_a_default_is_what_is_meant_when_a_key_is_left_out() -> None:
     seen = set()
     for pointer, path, _ in said(EXAMPLE):

@@ -80,7 +80,7 @@ def sample(kind: str | None, life: Life, cuts: list[int], fast: Path, seed: int,
 def test_power_lost_at_any_instant_loses_nothing_that_was_acknowledged(
     powered: Program, fast: Path, tmp_path: Path, number: int
 ) -> None:
-    lose_power(powered, fast, seed_of("KIFF_POWER_SEED", 1_000 + number), 120, tmp_path)
+    lose_power(powered, fast, seed_of("KIFF_POWER_SEED", 1_000 + number), 80, tmp_path)
 
 
 def test_power_lost_at_the_very_first_start_leaves_a_folder_that_opens(

@@ -155,6 +155,7 @@ _ORDERS = count()
 
 @settings(max_examples=max(100, settings().max_examples))
 @given(data=st.data())
+@pytest.mark.slow
 def test_parameters_changed_anywhere_after_the_grant_are_refused(shop: tuple[Runtime, Book], data: Any) -> None:
     runtime, book = shop
     name = f"ord_{next(_ORDERS)}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from lane_cases import AGENT, HUMAN, POISON, Door, Refunds, Spied, opened, place, told
+from msgspec import structs
 
 import kiff.runtime.rounds
 from kiff import Runtime
@@ -147,10 +148,29 @@ def test_a_decision_whose_commit_reply_was_lost_is_answered_from_its_row(runtime
     told(place(runtime, "order:1"))
     lose_next_reply(store)
     answer = told(runtime.propose(AGENT, entity="order:1", action="REFUND"))
-    assert answer.outcome == "allowed"
+    assert (answer.outcome, answer.replayed) == ("allowed", False)
     [clearance] = runtime.read.operations()
     assert clearance.id == answer.clearance_id
     assert kinds(runtime, "order:1").count("decision_recorded") == 1
+
+
+@pytest.mark.parametrize("state", ["allowed", "blocked"])
+def test_the_answer_to_an_earlier_command_says_that_it_is_one(runtime: Runtime, state: str) -> None:
+    if state == "allowed":
+        told(place(runtime, "order:1"))
+    first, again, once_more = (
+        told(runtime.propose(AGENT, entity="order:1", action="REFUND", id="call-1")) for _ in range(3)
+    )
+    assert (first.outcome, first.replayed) == (state, False)
+    assert again == once_more == structs.replace(first, replayed=True)
+
+
+def test_an_answer_that_is_not_final_is_decided_again_and_is_no_replay(runtime: Runtime) -> None:
+    told(place(runtime, "order:1"))
+    call = {"entity": "order:1", "action": "REFUND_MUCH", "id": "call-1"}
+    held = [told(runtime.propose(AGENT, **call)) for _ in range(2)]
+    assert [(each.outcome, each.replayed) for each in held] == [("approval_required", False)] * 2
+    assert held[0].approval_id == held[1].approval_id
 
 
 def test_an_execute_whose_commit_reply_was_lost_has_one_effect(

@@ -6,11 +6,13 @@ import threading
 from collections import Counter
 from typing import Any
 
+from msgspec import structs
 from scenario_cases import CALLS, Case, seconds
 from scenario_drivers import PATIENCE_SECONDS, Driver, Outside, SetClock
 
 from kiff import KiffError
 from kiff.ledger import verify_receipt
+from kiff.runtime.answers import Decided
 
 
 class Play:
@@ -103,7 +105,7 @@ class Play:
         assert not isinstance(answer, Exception), f"found {type(answer).__name__}: {answer}"
         expect = dict(expect)
         if "same_as" in expect:
-            assert answer == self.saved[expect.pop("same_as")], f"found {answer}"
+            assert _once_said(answer) == _once_said(self.saved[expect.pop("same_as")]), f"found {answer}"
         for name, value in expect.pop("not", {}).items():
             assert getattr(answer, name) != value, f"expected `{name}` to differ from {value}"
         found = {name: _field(answer, name, wanted) for name, wanted in expect.items()}
@@ -171,6 +173,11 @@ def _answer(pending: Any) -> Any:
         return pending.result(timeout=PATIENCE_SECONDS)
     except KiffError as error:
         return error
+
+
+def _once_said(answer: Any) -> Any:
+    """An answer that is given again says so, and is the same answer."""
+    return structs.replace(answer, replayed=False) if isinstance(answer, Decided) else answer
 
 
 def _field(answer: Any, name: str, wanted: Any) -> Any:

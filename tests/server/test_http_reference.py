@@ -22,14 +22,16 @@ from kiff.server.settings import Limits
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http.md"
 
 
-EVERYWHERE = set.intersection(*(answers(route) for route in ROUTES))
+EVERYWHERE = set.intersection(*(answers(route) for route in ROUTES if route.refuses is None))
 
 
 def tables() -> str:
     """Every route by tag."""
     tags = list(dict.fromkeys(route.tag for route in ROUTES))
     everywhere = ", ".join(map(str, sorted(EVERYWHERE)))
-    return "\n".join([f"\nAny route may answer {everywhere}.", *("\n".join(_table(tag)) for tag in tags), "", ""])
+    apart = " and ".join(f"`{route.method} {route.path}`" for route in ROUTES if route.refuses is not None)
+    usual = f"Any route may answer {everywhere}; {apart} says all of its errors with status 200, as a refusal."
+    return "\n".join([f"\n{usual}", *("\n".join(_table(tag)) for tag in tags), "", ""])
 
 
 def _table(tag: str) -> Iterator[str]:

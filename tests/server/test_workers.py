@@ -151,11 +151,10 @@ def test_executors_that_cannot_be_imported_end_it_with_their_own_error(tmp_path:
 
 
 def test_an_address_that_another_server_has_is_refused_although_workers_share_theirs(
-    tmp_path: Path, postgres: Databases
+    serve: Several, tmp_path: Path, fresh_database: str
 ) -> None:
-    with several(tmp_path, postgres.fresh()) as serve:
-        port = serve.host.rpartition(":")[2]
-        code, said = ended(["--workers", "2", "--port", port], tmp_path, KIFF_STORE=postgres.fresh())
+    port = serve.host.rpartition(":")[2]
+    code, said = ended(["--workers", "2", "--port", port], tmp_path, KIFF_STORE=fresh_database)
     assert (code, "cannot be bound" in said) == (1, True)
 
 

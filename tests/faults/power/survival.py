@@ -161,7 +161,7 @@ class Judge:
                 return found
             self._verified.add((content, keys))
             return found + self._whole()
-        except (KiffError, sqlite3.Error) as error:
+        except (KiffError, sqlite3.Error, ValueError) as error:  # a torn page may hold a record that is no JSON
             return [f"it does not work: {type(error).__name__}: {error}"]
 
     def _look(self, store: SqliteStore) -> int:

@@ -42,11 +42,12 @@ class _Decision(Struct):
     next_step: str | None = None
     details: list[Objection] = []
     records: tuple[str, ...] = ()
+    replayed: bool = False
 
     def members(self, entity: str, action: str) -> dict[str, Any]:
         """As the answers of the runtime take them."""
         own = ("outcome", "message", "trace_id", "proposal_id", "receipt_id", "approval_id", "clearance_id")
-        told = {name: getattr(self, name) for name in (*own, "expires_at", "next_step")}
+        told = {name: getattr(self, name) for name in (*own, "expires_at", "next_step", "replayed")}
         return told | {"reasons": self._reasons(), "entity": ":".join(split_ref(entity)), "action": action}
 
     def _reasons(self) -> tuple[Objection, ...]:

@@ -19,6 +19,8 @@ class Decided(Struct, frozen=True, omit_defaults=True):
         clearance_id: what `allowed` gave: the operation id.
         expires_at: RFC 3339; until when the clearance, or the open approval, is good.
         next_step: what the caller can do now.
+        replayed: an earlier command with the same id got this answer; nothing was decided now. Whoever ran a call on
+            that answer does not run it again on this one.
     """
 
     proposal_id: str
@@ -33,6 +35,7 @@ class Decided(Struct, frozen=True, omit_defaults=True):
     clearance_id: str | None = None
     expires_at: str | None = None
     next_step: str | None = None
+    replayed: bool = False
 
     @property
     def reason(self) -> str:

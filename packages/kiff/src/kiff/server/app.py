@@ -58,7 +58,7 @@ def application(tower: Tower, routes: tuple[Route, ...], **options: Any) -> Star
         assert isinstance(error, HTTPException)
         code = "method_not_allowed" if error.status_code == 405 else "not_found"
         message = f"there is no {request.method} {request.scope['path'][:200]}"
-        response = _failed(request, HttpError(code, message), _trace(request)[0], decides=False)
+        response = _failed(request, HttpError(code, message), _trace(request)[0], None)
         if error.status_code == 405:
             path = request.scope["path"]
             taken = {name for each in served if each.path_regex.match(path) for name in each.methods or ()}
@@ -97,7 +97,7 @@ def endpoint(tower: Tower, route: Route) -> Callable[[Request], Awaitable[Respon
             call.admit()
             response = _response(request, await route.handler(call), trace)
         except KiffError as error:
-            response = _failed(request, error, trace, decides=route.decides)
+            response = _failed(request, error, trace, route)
             if error.code in ("overloaded", "rate_limited"):
                 counts.shed[error.code] += 1
             elif response.status_code >= 500 and error.code != "closed":
@@ -108,11 +108,11 @@ def endpoint(tower: Tower, route: Route) -> Callable[[Request], Awaitable[Respon
             if not tower.draining:
                 raise
             closed = Closed("the server stops before this was answered; send it again, with the same id")
-            response = _failed(request, closed, trace, decides=route.decides)
+            response = _failed(request, closed, trace, route)
         except Exception:
             log.exception("a request failed", extra={"trace_id": trace, "route": route.path})
             failed = HttpError("internal", "KIFF itself failed")
-            response = _failed(request, failed, trace, decides=route.decides)
+            response = _failed(request, failed, trace, route)
         finally:
             counts.open -= 1
             if tenant is not None:
@@ -252,9 +252,12 @@ def _response(request: Request, answer: Answer, trace: str) -> Response:
     return _dressed(response, trace)
 
 
-def _failed(request: Request, error: KiffError, trace: str, *, decides: bool) -> Response:
+def _failed(request: Request, error: KiffError, trace: str, route: Route | None) -> Response:
     status, body, headers = error_body(error, trace)
-    if decides:
+    if route is not None and route.refuses is not None:
+        answer = Answer(route.refuses(body), headers={**headers, "kiff-status": str(status)})
+        return _response(request, answer, trace)
+    if route is not None and route.decides:
         body |= {"outcome": _OUTCOMES.get(status, "invalid"), "reasons": [body["code"]]}
     media = "application/json"
     if _wants_problem(request):

@@ -106,6 +106,8 @@ ERRORS: tuple[tuple[Callable[[Route], bool], tuple[int, ...]], ...] = (
 
 def errors(route: Route) -> set[int]:
     """The errors that follow from what a route is; its `answers` may name more."""
+    if route.refuses is not None:
+        return set()
     return {status for holds, follow in ERRORS if holds(route) for status in follow}
 
 

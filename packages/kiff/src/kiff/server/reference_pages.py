@@ -96,7 +96,7 @@ def routes_page(told: Json) -> str:
     parts = [
         f"<h1>KIFF over HTTP</h1>{_prose(told['info']['description'])}",
         '<p><a href="openapi.json">openapi.json</a> says the same to programs.</p>',
-        "<p>What every route may answer besides what stands with it:</p>",
+        "<p>What every route may answer besides what stands with it, unless 200 is all that it answers:</p>",
         _answers(operations[0], usual),
     ]
     for tag in told["tags"]:
@@ -108,8 +108,9 @@ def routes_page(told: Json) -> str:
 
 
 def _usual(operations: list[Operation]) -> Json:
-    """The errors that every route may answer, as most of them do: shown once."""
-    everywhere = set.intersection(*(set(each.told["responses"]) for each in operations))
+    """The errors that every route may answer, as most of them do: shown once. A route that has none stands apart."""
+    answers = [set(each.told["responses"]) for each in operations]
+    everywhere = set.intersection(*(each for each in answers if max(each) >= "400"))
     common = operations[0].document["components"]["responses"]
     names = {status: f"error{status}" for status in sorted(everywhere)}
     return {status: {"$ref": f"#/components/responses/{name}"} for status, name in names.items() if name in common}

@@ -60,6 +60,8 @@ class Route(Struct, frozen=True):
         access: `public` needs no key; `key` any key of the tenant; `read` a key that may read records;
             `owner` one with the role tenant_owner.
         decides: its errors carry `outcome` and `reasons` too, whatever went wrong.
+        refuses: for callers that take every status but a 2xx for a yes: makes of an error's body the answer, sent with
+            status 200, that is a no to them. The header Kiff-Status says what the status would have been.
         writes: it changes something: an Idempotency-Key is read.
         rehearses: a dry run, which reads the rows of authority as a write would.
         tag: the group in the reference.
@@ -76,6 +78,7 @@ class Route(Struct, frozen=True):
     media: str | None = None
     access: Literal["public", "key", "read", "owner"] = "key"
     decides: bool = False
+    refuses: Callable[[dict[str, Any]], Any] | None = None
     writes: bool = False
     rehearses: bool = False
 

@@ -36,7 +36,11 @@ class Detail(Struct):
 
 
 class DecideAnswer(Struct, omit_defaults=True):
-    """What the gate says to an app that runs the tool itself."""
+    """What the gate says to an app that runs the tool itself.
+
+    `replayed` is there, and true, when the answer is that to an earlier request with the same id: a tool that ran on
+    it is not to run again.
+    """
 
     proposal_id: str
     outcome: str
@@ -52,6 +56,7 @@ class DecideAnswer(Struct, omit_defaults=True):
     error: str | UnsetType = UNSET
     code: str | UnsetType = UNSET
     docs: str | UnsetType = UNSET
+    replayed: bool = False
 
 
 def decided(told: Decided) -> DecideAnswer:
@@ -73,6 +78,7 @@ def decided(told: Decided) -> DecideAnswer:
         error=MESSAGES.get(told.reason, told.message) if failed else UNSET,
         code=told.reason if failed else UNSET,
         docs=f"{DOCS}#{told.reason}" if failed else UNSET,
+        replayed=told.replayed,
     )
 
 

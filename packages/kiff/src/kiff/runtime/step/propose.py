@@ -75,7 +75,7 @@ def propose(change: Change, command: Propose) -> None:
         message = f"`{command.proposal.id}` was used before for another call; draw a new id"
         change.answer = IdempotencyConflict(message, proposal_id=command.proposal.id)
     elif row is not None and row.status == "final":
-        change.answer = json.decode(row.answer, type=Executed if command.proposal.mode == "execute" else Decided)
+        change.answer = _answered(row.answer, command)
     elif row is not None and row.status == "running":
         change.wait = row.operation_id
         resume(change, row.operation_id, command.proposal, command.suffix)
@@ -90,6 +90,15 @@ def propose(change: Change, command: Propose) -> None:
             command.trace,
         )
         attempt(change, this)
+
+
+def _answered(answer: bytes, command: Propose) -> Decided:
+    """The final answer that is on record. It is a replay, unless this very command wrote it, in a commit whose reply
+    was lost."""
+    if command.proposal.mode == "execute":
+        return json.decode(answer, type=Executed)
+    found = json.decode(answer, type=Decided)
+    return structs.replace(found, replayed=found.receipt_id != f"rcpt_{command.suffix}")
 
 
 def resume(change: Change, operation_id: str | None, proposal: Proposal, suffix: str) -> None:

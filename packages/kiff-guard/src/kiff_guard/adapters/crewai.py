@@ -1,0 +1,318 @@
+"""CrewAI: the hooks before and after a tool call, for every crew of the process, and the tools' bodies beneath them.
+
+CrewAI asks its hooks, and then runs the tool as often as it likes: a body that fails is tried again, a cached result
+or a spent limit runs none at all. So a vote of the guard is good for one run of the body, and the body says itself
+whether it ran and how it ended. A hook that raises lets the tool run: nothing is raised here, no is `False`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import wraps
+from inspect import isawaitable, iscoroutinefunction, signature
+from threading import Lock, get_ident
+from typing import Any
+
+from kiff_guard.adapters import framework
+from kiff_guard.arguments import same
+from kiff_guard.decision import Decision
+from kiff_guard.guard import Guard
+
+ADAPTER = "crewai"
+_registering = Lock()
+
+
+def hook(guard: Guard, *, fail_closed: bool | None = None) -> KiffHooks:
+    """The pair of hooks: `with hook(guard): crew.kickoff()`, or `hook(guard).register()` for the whole process."""
+    return KiffHooks(guard, fail_closed)
+
+
+def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None) -> Any:
+    """Guards a crew or an agent, and gives it back. The hooks are global: every other crew is guarded as well.
+
+    The bodies of its tools are guarded from now on, whoever calls them.
+    """
+    hooks = hook(guard, fail_closed=fail_closed).register()
+    for tool in _tools(agent):
+        hooks.guard_body(tool)
+    return agent
+
+
+class KiffHooks:
+    """What the guard has to say before a tool call of CrewAI's and after it."""
+
+    def __init__(self, guard: Guard, fail_closed: bool | None = None) -> None:
+        self.guard = guard
+        self.fail_closed = fail_closed
+        self._users = 0
+        self._votes: dict[int, _Vote] = {}
+        self._bodies: list[tuple[Any, str, _Body]] = []
+        self._lock = Lock()
+
+    @property
+    def registered(self) -> bool:
+        return self._users > 0
+
+    def register(self) -> KiffHooks:
+        """From now on, for every crew. Hooks of one guard are registered once, however often this is asked for.
+
+        Returns:
+            Those that are registered: `unregister` them as often.
+        """
+        hooks = framework("crewai.hooks", extra=ADAPTER)
+        with _registering:
+            known = (getattr(each, "__self__", None) for each in hooks.get_before_tool_call_hooks())
+            mine = [each for each in known if isinstance(each, KiffHooks) and each.guard is self.guard]
+            if not mine:
+                hooks.register_before_tool_call_hook(self.before)
+                hooks.register_after_tool_call_hook(self.after)
+            owner = mine[0] if mine else self
+            owner._users += 1
+            return owner
+
+    def unregister(self) -> None:
+        """No more, once everybody who registered them is done. A call that nobody will settle is `unknown` then."""
+        hooks = framework("crewai.hooks", extra=ADAPTER)
+        with _registering:
+            self._users = max(0, self._users - 1)
+            if self._users:
+                return
+            hooks.unregister_before_tool_call_hook(self.before)
+            hooks.unregister_after_tool_call_hook(self.after)
+        with self._lock:
+            votes, self._votes = list(self._votes.values()), {}
+            bodies, self._bodies = self._bodies, []
+        for tool, name, body in bodies:
+            if getattr(getattr(tool, name), "kiff_body", None) is body:
+                object.__setattr__(tool, name, body.inner)
+        for vote in votes:
+            vote.leave()
+            if not vote.ran:
+                self.guard.settle(vote.decision, status="unknown")
+
+    def __enter__(self) -> KiffHooks:
+        self._entered = self.register()
+        return self._entered
+
+    def __exit__(self, *about: object) -> None:
+        self._entered.unregister()
+
+    def before(self, context: Any) -> bool | None:
+        """May it run? None lets it. CrewAI hands the same arguments object to both hooks, which makes them a pair."""
+        try:
+            return self._asked(context)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # CrewAI lets a tool run whose hook raises
+            if self.guard.mode == "observe":
+                return None
+            broken = Decision("error", f"{type(error).__name__}: {error}", tool=context.tool_name)
+            self._keep(_Vote(broken, context.tool_input, None))
+            return False
+
+    def _asked(self, context: Any) -> bool | None:
+        decision = self.guard.decide_only(
+            context.tool_name, context.tool_input, fail_closed=self.fail_closed, adapter=ADAPTER
+        )
+        if decision.withheld:
+            self._keep(_Vote(decision, context.tool_input, None))
+            return False
+        self._keep(_Vote(decision, context.tool_input, self.guard_body(context.tool)))
+        return None
+
+    def _keep(self, vote: _Vote) -> None:
+        with self._lock:
+            self._votes[id(vote.args)] = vote
+
+    def after(self, context: Any) -> str | None:
+        """Tells the model why a call was withheld, and settles one whose body did not do it itself."""
+        with self._lock:
+            vote = self._votes.pop(id(context.tool_input), None)
+        if vote is None:
+            return None
+        if vote.decision.withheld:
+            return vote.decision.explain()
+        vote.leave()
+        if vote.changed:
+            return f"{context.tool_name} did not run: its arguments were changed after KIFF decided on them"
+        if vote.body is not None:
+            self.guard.settle(vote.decision, status="not_run")  # the body settled itself, if it ran
+        else:
+            failed = _tells_of_failure(context.tool_result)
+            self.guard.settle(vote.decision, result=context.tool_result, status="failed" if failed else "succeeded")
+        return None
+
+    # The bodies
+
+    def guard_body(self, tool: Any) -> _Body | None:
+        """Puts the guard around what a tool does; None for a tool that cannot be changed."""
+        made_of = getattr(tool, "_original_tool", None) or tool
+        try:
+            if callable(getattr(made_of, "func", None)):
+                return self._around(made_of, "func")
+            body = self._around(made_of, "_run")
+            if tool is not made_of:
+                tool.func = made_of._run  # it holds the body as it was before
+            return body
+        except (AttributeError, TypeError, ValueError):
+            return None
+
+    def _around(self, tool: Any, name: str) -> _Body:
+        inner = getattr(tool, name)
+        known = _body_of(self, inner)
+        if known is None:
+            names = framework("crewai.utilities.string_utils", extra=ADAPTER)
+            known = _Body(self, names.sanitize_tool_name(tool.name), inner)
+            object.__setattr__(tool, name, known.wrapper())
+            with self._lock:
+                self._bodies.append((tool, name, known))
+        return known
+
+
+class _Vote:
+    """One call that was decided on."""
+
+    def __init__(self, decision: Decision, args: Any, body: _Body | None) -> None:
+        self.decision = decision
+        self.args = args
+        self.body = body
+        self.thread = get_ident()
+        self.ran = False
+        self.ended = False
+        self.changed = False
+        self.error: BaseException | None = None
+        self.result: Any = None
+        if body is not None:
+            body.votes.append(self)
+
+    def again(self) -> Any:
+        """CrewAI tries again what ran already: it gets the same answer, and nothing happens twice."""
+        if self.error is not None:
+            raise self.error
+        if not self.ended:
+            raise RuntimeError("this very call is running")
+        return self.result
+
+    def leave(self) -> None:
+        if self.body is not None and self in self.body.votes:
+            self.body.votes.remove(self)
+
+
+class _Body:
+    """What one tool does, guarded: a vote lets it run once."""
+
+    def __init__(self, hooks: KiffHooks, tool: str, inner: Callable[..., Any]) -> None:
+        self.hooks = hooks
+        self.tool = tool
+        self.inner = inner
+        self.votes: list[_Vote] = []
+        self._lock = Lock()
+
+    def wrapper(self) -> Callable[..., Any]:
+        if iscoroutinefunction(self.inner):
+
+            @wraps(self.inner)
+            async def body(*args: Any, **kwargs: Any) -> Any:
+                result = self.run(*args, **kwargs)
+                return await result if isawaitable(result) else result
+        else:
+
+            @wraps(self.inner)
+            def body(*args: Any, **kwargs: Any) -> Any:
+                return self.run(*args, **kwargs)
+
+        body.kiff_body = self  # type: ignore[attr-defined]
+        return body
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        vote, first = self._take(kwargs)
+        if vote is None or (not first and self.hooks.guard.mode == "observe"):
+            return self._unasked(args, kwargs)
+        if not first:
+            return vote.again()
+        self._check(vote)
+        try:
+            result = self.inner(*args, **kwargs)
+        except BaseException as error:
+            self._failed(vote, error)
+            raise
+        return self._awaited(vote, result) if isawaitable(result) else self._succeeded(vote, result)
+
+    def _unasked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Called past the hooks: by other code, by another tool, or once more while the guard only observes."""
+        if not self.hooks.registered:
+            return self.inner(*args, **kwargs)
+        named = signature(self.inner).bind(*args, **kwargs).arguments
+        return self.hooks.guard.evaluate(
+            self.tool,
+            dict(named),
+            lambda: self.inner(*args, **kwargs),
+            fail_closed=self.hooks.fail_closed,
+            adapter=ADAPTER,
+        )
+
+    async def _awaited(self, vote: _Vote, result: Awaitable[Any]) -> Any:
+        try:
+            value = await result
+        except BaseException as error:
+            self._failed(vote, error)
+            raise
+        return self._succeeded(vote, value)
+
+    def _take(self, args: dict[str, Any]) -> tuple[_Vote | None, bool]:
+        """The vote of this very call, and whether this is its first run. CrewAI may run the body in another thread."""
+        with self._lock:
+            here = [each for each in self.votes if each.thread == get_ident()]
+            votes = here or [each for each in self.votes if _about(each, args)]
+            waiting = [each for each in votes if not each.ran]
+            vote = waiting[0] if waiting else votes[-1] if votes else None
+            if vote is None:
+                return None, False
+            first, vote.ran = not vote.ran, True
+            return vote, first
+
+    def _check(self, vote: _Vote) -> None:
+        """The last look: other hooks had the arguments too."""
+        guard = self.hooks.guard
+        if guard.mode == "observe" or not vote.decision.args_hash or same(vote.args, vote.decision.args_hash):
+            return
+        vote.changed = True
+        guard.settle(vote.decision, status="not_run", args=vote.args)
+        vote.error = RuntimeError("the arguments were changed after KIFF decided on them")
+        raise vote.error
+
+    def _failed(self, vote: _Vote, error: BaseException) -> None:
+        vote.error = error
+        self.hooks.guard.settle(vote.decision, error=error)
+
+    def _succeeded(self, vote: _Vote, result: Any) -> Any:
+        vote.ended, vote.result = True, result
+        told = type(result).__name__ == "ToolFailure"  # how a tool of CrewAI says that it failed
+        self.hooks.guard.settle(vote.decision, result=result, status="failed" if told else "succeeded")
+        return result
+
+
+def _about(vote: _Vote, args: dict[str, Any]) -> bool:
+    """Was it given for these arguments? CrewAI may have completed them, and made numbers of texts."""
+    return all(name in args and str(args[name]) == str(value) for name, value in vote.args.items())
+
+
+def _body_of(hooks: KiffHooks, function: Any) -> _Body | None:
+    """The body that these hooks guard already, below whatever was put around it since."""
+    while function is not None:
+        body = getattr(function, "kiff_body", None)
+        if body is not None and body.hooks is hooks:
+            return body  # type: ignore[no-any-return]
+        function = getattr(function, "__wrapped__", None)
+    return None
+
+
+def _tools(agent: Any) -> Iterator[Any]:
+    """The tools of an agent, or of a crew's agents and tasks."""
+    for each in (agent, *(getattr(agent, "agents", None) or ()), *(getattr(agent, "tasks", None) or ())):
+        yield from getattr(each, "tools", None) or ()
+
+
+def _tells_of_failure(text: Any) -> bool:
+    said = str(text)
+    return said.startswith(("Error executing tool", "Tool not found")) or "has reached its usage limit" in said

@@ -1,0 +1,274 @@
+"""Google ADK: a plugin for the runner, or a callback in agents that are there already.
+
+ADK asks plugins and callbacks before a tool runs, and any of them may still change the arguments afterwards. So the
+guard does not vote there. What it does there is to put itself around the tool, where nothing comes in between: it
+decides on the arguments that the tool gets, sees how the tool ends, and pauses as a tool of ADK's own would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextvars import ContextVar
+from functools import partial, wraps
+from typing import Any
+
+from kiff_guard.adapters import framework
+from kiff_guard.decision import Decision, Hold
+from kiff_guard.errors import ActionFailed
+from kiff_guard.guard import Guard
+
+ADAPTER = "google-adk"
+_ASKED = "adk_request_confirmation"
+_NEVER_BEGAN = "Invoking `{}()` failed as the following mandatory input parameters are not present"
+_GUARDS = "_kiff_guards"
+"""On the context of a call: the guards that were told of it. A tool may be shared by agents with different ones."""
+_in_a_tool: ContextVar[bool] = ContextVar("kiff_in_a_tool", default=False)
+
+
+def hook(guard: Guard, *, fail_closed: bool | None = None) -> Any:
+    """A plugin: `Runner(..., plugins=[hook(guard)])`. It sees all agents below the runner."""
+    base = framework("google.adk.plugins.base_plugin", extra=ADAPTER).BasePlugin
+    seam = _Seam(guard, fail_closed)
+
+    class KiffPlugin(base):  # type: ignore[misc, valid-type]  # a class of the framework's
+        async def before_tool_callback(self, *, tool: Any, tool_args: Any, tool_context: Any) -> Any:
+            return await seam.before(tool, tool_args, tool_context)
+
+        async def after_tool_callback(self, *, tool: Any, tool_args: Any, tool_context: Any, result: Any) -> None:
+            await seam.after(tool_context, result)
+
+        async def on_tool_error_callback(self, *, tool: Any, tool_args: Any, tool_context: Any, error: Any) -> None:
+            await seam.failed(tool_context, error)
+
+    return KiffPlugin(name="kiff")
+
+
+def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None) -> Any:
+    """Guards a runner or an app (by a plugin) or an agent or a workflow (by callbacks), with all that is below it."""
+    framework("google.adk", extra=ADAPTER)
+    seam = _Seam(guard, fail_closed)
+    if hasattr(agent, "plugin_manager"):
+        agent.plugin_manager.register_plugin(hook(guard, fail_closed=fail_closed))
+        root, listens = agent.agent, False
+    elif hasattr(agent, "plugins"):
+        agent.plugins.append(hook(guard, fail_closed=fail_closed))
+        root, listens = agent.root_agent, False
+    else:
+        root, listens = agent, True
+    seam.around_nodes(root)
+    for each in _nodes(root, set()) if listens else ():
+        if hasattr(each, "before_tool_callback"):
+            _listen(each, seam)
+    return agent
+
+
+def kiff_before_tool_callback(guard: Guard, fail_closed: bool = True) -> Any:
+    """The name of v1: `LlmAgent(before_tool_callback=kiff_before_tool_callback(guard))`, for this one agent."""
+    return _before(_Seam(guard, fail_closed))
+
+
+class _Seam:
+    """The guard at one place of ADK's."""
+
+    def __init__(self, guard: Guard, fail_closed: bool | None) -> None:
+        self.guard = guard
+        self.fail_closed = fail_closed
+        self._votes: dict[int, tuple[Any, Decision]] = {}
+
+    async def before(self, tool: Any, args: Any, context: Any) -> dict[str, Any] | None:
+        """Before anything may run: the guard is put around the tool. None lets ADK go on."""
+        guards = vars(context).setdefault(_GUARDS, [])
+        if not _is_live(context) and self.around(tool):
+            guards.append(self.guard)
+            return None
+        return await self._vote(tool, args, context)
+
+    def around_nodes(self, root: Any) -> None:
+        """The tools that are nodes of a workflow: older releases of ADK ask nobody before they run."""
+        for each in _nodes(root, set()):
+            if hasattr(getattr(each, "tool", None), "run_async"):
+                self.around(each.tool)
+
+    def around(self, tool: Any) -> bool:
+        """Puts the guard around what a tool does. Once is enough; False if the tool takes no such thing."""
+        inner = tool.run_async
+        if self.guard in _guards_around(inner):
+            return True
+
+        @wraps(inner)
+        async def run_async(*, args: dict[str, Any], tool_context: Any) -> Any:
+            if self.guard in getattr(tool_context, _GUARDS, (self.guard,)):
+                return await self._run(tool, args, tool_context, inner)
+            return await inner(args=args, tool_context=tool_context)  # another agent's call, with a guard of its own
+
+        run_async.kiff_guard = self.guard  # type: ignore[attr-defined]
+        try:
+            tool.run_async = run_async
+        except (AttributeError, TypeError, ValueError):  # a tool that takes no such thing
+            return False
+        return True
+
+    async def _run(self, tool: Any, args: dict[str, Any], context: Any, inner: Any) -> Any:
+        """The call itself. What ADK lets run, KIFF decides on here."""
+        if self._was_declined(context):
+            return _declined(tool.name)
+        try:
+            return await self.guard.aevaluate(
+                tool.name,
+                args,
+                lambda: _within(inner, args, context),
+                failed=partial(_failure, tool.name),
+                **self._known(context),
+            )
+        except Hold as hold:
+            return _answer(hold.decision, context)
+
+    def _known(self, context: Any) -> dict[str, Any]:
+        return {
+            "call_id": context.function_call_id,
+            "session": _session(context),
+            "approval_id": _approval_id(context),
+            "fail_closed": self.fail_closed,
+            "adapter": ADAPTER,
+        }
+
+    def _was_declined(self, context: Any) -> bool:
+        """Did a person at ADK's own prompt say no to a call that KIFF held? Then nobody has to be asked."""
+        said = context.tool_confirmation
+        return said is not None and not said.confirmed and bool(_approval_id(context))
+
+    # Live sessions: ADK runs tools in ways of its own there, so the guard can only vote before and look on after.
+
+    async def _vote(self, tool: Any, args: Any, context: Any) -> dict[str, Any] | None:
+        decision = await self.guard.adecide_only(tool.name, args, **self._known(context))
+        if decision.withheld:
+            return _answer(decision, context)
+        self._votes[id(context)] = (context, decision)
+        return None
+
+    async def after(self, context: Any, result: Any) -> None:
+        _, decision = self._votes.pop(id(context), (None, None))
+        if decision is not None:
+            await self.guard.asettle(decision, result=result, status=_status(result))
+
+    async def failed(self, context: Any, error: BaseException) -> None:
+        _, decision = self._votes.pop(id(context), (None, None))
+        if decision is not None:
+            await self.guard.asettle(decision, error=error)
+
+
+def _guards_around(function: Any) -> Iterator[Guard]:
+    while function is not None:
+        if hasattr(function, "kiff_guard"):
+            yield function.kiff_guard
+        function = getattr(function, "__wrapped__", None)
+
+
+async def _within(inner: Any, args: Any, context: Any) -> Any:
+    """Runs a tool. What runs within it, such as another agent, has no one to ask for a confirmation."""
+    token = _in_a_tool.set(True)
+    try:
+        return await inner(args=args, tool_context=context)
+    finally:
+        _in_a_tool.reset(token)
+
+
+def _answer(decision: Decision, context: Any) -> dict[str, Any]:
+    """What the model is told of a withheld call. One that a person may approve pauses the run by ADK's own means."""
+    if decision.needs_approval and decision.approval_id and _can_pause(context):
+        context.request_confirmation(hint=decision.explain(), payload=decision.as_dict())
+        context.actions.skip_summarization = True
+    return {"error": decision.explain(), "kiff": decision.as_dict()}
+
+
+def _can_pause(context: Any) -> bool:
+    """ADK asks once for each call, and for none that runs within another tool."""
+    return bool(context.function_call_id) and context.tool_confirmation is None and not _in_a_tool.get()
+
+
+def _declined(tool: str) -> dict[str, Any]:
+    return {"error": f"`{tool}` waits for an approval by KIFF, and was declined here; it did not run"}
+
+
+def _approval_id(context: Any) -> str | None:
+    """The approval that the pause of this call carried. It is in the session, so another process can resume."""
+    if context.tool_confirmation is None:
+        return None
+    for event in reversed(context.session.events):
+        for call in event.get_function_calls():
+            if (
+                call.name == _ASKED
+                and (call.args or {}).get("originalFunctionCall", {}).get("id") == context.function_call_id
+            ):
+                payload = (call.args or {}).get("toolConfirmation", {}).get("payload")
+                return payload.get("approval_id") if isinstance(payload, dict) else None
+    return None
+
+
+def _failure(tool: str, result: Any) -> Any:
+    """ADK's tools tell of errors by a dict with `error`. Of some of them it is known that the body never began."""
+    said = result.get("error") if isinstance(result, dict) else None
+    if isinstance(said, str) and said.startswith(_NEVER_BEGAN.format(tool)):
+        return ActionFailed(said)
+    return "error" if said else None
+
+
+def _status(result: Any) -> str:
+    """How a call of a live session ended, if it did: a tool that streams goes on in the background."""
+    if isinstance(result, dict) and "running asynchronously" in str(result.get("status", "")):
+        return "unknown"
+    return "failed" if isinstance(result, dict) and result.get("error") else "succeeded"
+
+
+def _is_live(context: Any) -> bool:
+    return getattr(getattr(context, "_invocation_context", None), "live_request_queue", None) is not None
+
+
+def _session(context: Any) -> str | None:
+    return getattr(getattr(context, "session", None), "id", None)
+
+
+def _nodes(root: Any, seen: set[int]) -> Iterator[Any]:
+    """An agent and all below it: its sub-agents, the agents that are tools of it, and the nodes of a workflow."""
+    if root is None or id(root) in seen:
+        return
+    seen.add(id(root))
+    yield root
+    tools = (getattr(tool, "agent", None) for tool in getattr(root, "tools", None) or ())
+    nodes = getattr(getattr(root, "graph", None), "nodes", None) or ()
+    for each in (*(getattr(root, "sub_agents", None) or ()), *tools, *nodes):
+        yield from _nodes(each, seen)
+
+
+def _listen(agent: Any, seam: _Seam) -> None:
+    """Puts the callbacks before those that are there."""
+    agent.before_tool_callback = [_before(seam), *_listed(agent.before_tool_callback)]
+    agent.after_tool_callback = [_after(seam), *_listed(agent.after_tool_callback)]
+    agent.on_tool_error_callback = [_failed(seam), *_listed(agent.on_tool_error_callback)]
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list) else [callbacks]
+
+
+def _before(seam: _Seam) -> Any:
+    async def kiff_before_tool(tool: Any, args: Any, tool_context: Any) -> Any:
+        return await seam.before(tool, args, tool_context)
+
+    return kiff_before_tool
+
+
+def _after(seam: _Seam) -> Any:
+    async def kiff_after_tool(tool: Any, args: Any, tool_context: Any, tool_response: Any) -> None:
+        await seam.after(tool_context, tool_response)
+
+    return kiff_after_tool
+
+
+def _failed(seam: _Seam) -> Any:
+    async def kiff_tool_error(tool: Any, args: Any, tool_context: Any, error: Any) -> None:
+        await seam.failed(tool_context, error)
+
+    return kiff_tool_error

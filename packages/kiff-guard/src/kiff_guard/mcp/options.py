@@ -1,0 +1,218 @@
+"""What `kiff-mcp` is told on its command line and in its environment, and the guard that comes of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kiff_guard.errors import ConfigurationError
+from kiff_guard.guard import Guard
+from kiff_guard.mcp.desk import ADAPTER
+from kiff_guard.tool_map import ToolMap
+
+MODES = ("observe", "enforce")
+UNMAPPED = ("withhold", "allow", "observe")
+ERRORS = ("unknown", "failed")
+TOOLS_FILE_LIMIT = 1024 * 1024
+_BINDING = {"action", "entity_type", "entity_arg", "entity", "parameters", "aliases"}
+
+_ABOUT = """
+A gateway in front of any MCP server: every tool call is decided by KIFF before the server sees it.
+
+  kiff-mcp [options] -- SERVER [ARGUMENT ...]              a server that speaks over stdin and stdout
+  kiff-mcp [options] --upstream URL --listen HOST:PORT     a server behind a URL
+"""
+_KEYS = """
+environment:
+  KIFF_URL        where KIFF is, unless --url says
+  KIFF_API_KEY    the key to ask with; the server is given no variable that begins with KIFF_
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the gateway is to do.
+
+    Attributes:
+        command: starts the server; empty for one behind a URL.
+        upstream: the server's URL.
+        listen: host and port to listen on.
+        origins: origins of web pages that may use the gateway, beside its own.
+    """
+
+    mode: str
+    url: str
+    key: str
+    agent: str
+    domain: str
+    tools: ToolMap
+    receipts: str
+    unmapped: str
+    fail_closed: bool
+    errors: str = "unknown"
+    reports: bool = False
+    command: tuple[str, ...] = ()
+    upstream: str = ""
+    listen: tuple[str, int] = ("127.0.0.1", 0)
+    origins: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Options {self.mode} {self.upstream or ' '.join(self.command[:1])}>"
+
+
+def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
+    """The options of one run.
+
+    Raises:
+        ConfigurationError: they cannot be right; names which, and what to write.
+        SystemExit: --help, or an option that does not exist.
+    """
+    own, command = _split(arguments)
+    given = _parser().parse_args(own)
+    if bool(command) == bool(given.upstream):
+        raise ConfigurationError("expected either `-- SERVER …` or `--upstream URL`; `kiff-mcp --help` shows both")
+    if given.upstream and not given.listen:
+        raise ConfigurationError("`--upstream` needs `--listen HOST:PORT`, such as 127.0.0.1:8790")
+    key = environment.get("KIFF_API_KEY", "")
+    if (given.mode == "enforce" or given.report) and not key:
+        asks = "enforce asks" if given.mode == "enforce" else "`--report` tells"
+        raise ConfigurationError(f"{asks} KIFF, so it needs a key: set KIFF_API_KEY")
+    return Options(
+        mode=given.mode,
+        url=given.url or environment.get("KIFF_URL", ""),
+        key=key,
+        agent=given.agent,
+        domain=given.domain,
+        tools=_tools(given.tools, given.bind),
+        receipts=given.receipts,
+        unmapped=given.unmapped,
+        fail_closed=not given.fail_open,
+        errors=given.errors,
+        reports=given.report,
+        command=tuple(command),
+        upstream=given.upstream,
+        listen=_address(given.listen) if given.listen else ("127.0.0.1", 0),
+        origins=tuple(given.origin),
+    )
+
+
+def guard_of(options: Options) -> Guard:
+    """The guard that the gateway asks.
+
+    Raises:
+        ConfigurationError: what it is made of cannot be right.
+    """
+    client: Any = None
+    if options.mode == "enforce" or options.reports:
+        from kiff_guard.client import DEFAULT_URL, HTTPClient
+
+        client = HTTPClient(options.key, options.tools, options.url or DEFAULT_URL, domain=options.domain)
+    ledger: Any = None
+    if options.receipts:
+        from kiff_guard.ledgers.jsonl import JSONLLedger
+
+        ledger = JSONLLedger(options.receipts)
+    return Guard(
+        client,
+        agent=options.agent or None,
+        mode="enforce" if options.mode == "enforce" else "observe",
+        ledger=ledger,
+        fail_closed=options.fail_closed,
+        errors=options.errors,
+        unmapped=options.unmapped if options.mode == "enforce" else None,
+        adapter=ADAPTER,
+    )
+
+
+def environment_of_the_server(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the server gets of the environment: the key is none of its business."""
+    return {name: value for name, value in environment.items() if not name.upper().startswith("KIFF_")}
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What stands before `--`, and what stands behind it."""
+    if "--" not in arguments:
+        return list(arguments), []
+    at = list(arguments).index("--")
+    return list(arguments[:at]), list(arguments[at + 1 :])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "kiff-mcp",
+        usage="kiff-mcp [options] -- SERVER [ARGUMENT ...]",
+        description=_ABOUT,
+        epilog=_KEYS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    say = parser.add_argument
+    say("--mode", choices=MODES, default="observe", help="observe: look on, never stop a call; enforce: ask KIFF first")
+    say("--tools", metavar="FILE", default="", help="JSON: which tool is which action of the domain")
+    say("--bind", metavar="TOOL=ACTION,TYPE,ARG", action="append", default=[], help="the same for one tool; repeatable")
+    say("--url", default="", help="where KIFF is")
+    say("--agent", metavar="ID", default="", help="who acts; a key that is bound to an agent says so by itself")
+    say("--domain", metavar="NAME", default="", help="the domain that is meant, when another one must not answer")
+    say("--receipts", metavar="FILE", default="", help="keep receipts here: chained, `kiff-guard verify` checks them")
+    say("--unmapped", choices=UNMAPPED, default="withhold", help="tools without an action, in enforce")
+    say("--errors", choices=ERRORS, default="unknown", help="what KIFF is told of a tool that says it failed")
+    say("--fail-open", action="store_true", help="let calls run when KIFF cannot be asked; receipts say so")
+    say("--report", action="store_true", help="tell KIFF which tools the server has; no value is told")
+    say("--upstream", metavar="URL", default="", help="the server's URL")
+    say("--listen", metavar="HOST:PORT", default="", help="where clients find the gateway")
+    say("--origin", metavar="ORIGIN", action="append", default=[], help="a web page that may use it; repeatable")
+    return parser
+
+
+def _tools(path: str, bindings: Sequence[str]) -> ToolMap:
+    tools = ToolMap()
+    for tool, binding in _file(path).items() if path else ():
+        _bind(tools, tool, binding, path)
+    for each in bindings:
+        tool, _, rest = each.partition("=")
+        parts = [part.strip() for part in rest.split(",")]
+        if not tool or len(parts) != 3 or not all(parts):
+            raise ConfigurationError(
+                f"`--bind {each}` must be TOOL=ACTION,TYPE,ARG, such as refund=REFUND,Order,order_id"
+            )
+        tools.bind(tool, *parts)
+    return tools
+
+
+def _bind(tools: ToolMap, tool: str, binding: Any, path: str) -> None:
+    if not isinstance(binding, dict) or not binding.keys() <= _BINDING:
+        raise ConfigurationError(f"`{tool}` in {path} has the fields {', '.join(sorted(_BINDING))} and no others")
+    more = {name: binding[name] for name in ("parameters", "aliases") if name in binding}
+    if "entity" in binding:
+        more["entity_id"] = binding["entity"]
+    tools.bind(tool, binding.get("action", ""), binding.get("entity_type", ""), binding.get("entity_arg", ""), **more)
+
+
+def _file(path: str) -> dict[str, Any]:
+    """The bindings by tool: the file itself, or what stands under `tools` in it."""
+    try:
+        with open(path, "rb") as file:
+            told = json.loads(file.read(TOOLS_FILE_LIMIT).decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"`--tools {path}` cannot be read: {error}") from error
+    if isinstance(told, dict) and isinstance(told.get("tools"), dict) and "action" not in told["tools"]:
+        told = told["tools"]
+    if not isinstance(told, dict):
+        raise ConfigurationError(f"`--tools {path}` is no JSON object of tools and their bindings")
+    return told
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigurationError(f"`--listen {text}` must be HOST:PORT, such as 127.0.0.1:8790")
+    return host.strip("[]"), int(port)
+
+
+def from_environment(arguments: Sequence[str]) -> Options:
+    """The options of this process."""
+    return read(arguments, os.environ)

@@ -1,0 +1,140 @@
+"""One logic for threads and for event loops: a generator of steps, and what drives it runs each where it may wait.
+
+A step is work that may block: asking KIFF, writing a receipt to a disk. `drive` runs steps here and now, `adrive` in
+threads of its own, so that no event loop ever stands still. What a step returns or raises goes back into the generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from threading import Lock
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
+Step = Callable[[], Any]
+Steps = Generator[Step, Any, Answer]
+
+THREADS = 32
+"""How many steps of one process wait at the same time; more of them queue."""
+
+_making = Lock()
+_pool: Any = None
+
+
+def drive(steps: Steps[Answer]) -> Answer:
+    """Takes all steps in this thread."""
+    walk = _Walk(steps)
+    while walk.step is not None:
+        walk.take(walk.step)
+    return walk.answer  # type: ignore[no-any-return]  # what the generator returned
+
+
+async def adrive(steps: Steps[Answer]) -> Answer:
+    """Takes each step in a thread. A caller that is cancelled goes at once; what has to be finished is, in a thread."""
+    walk = _Walk(steps)
+    while walk.step is not None:
+        await _atake(walk, walk.step)
+    return walk.answer  # type: ignore[no-any-return]
+
+
+def detach(steps: Steps[Any]) -> None:
+    """Begins, and leaves what may block to a thread: for a caller that must not wait and must not be asked to."""
+    _leave(_Walk(steps))
+
+
+class StepFailed(RuntimeError):
+    """A step raised what ends a generator, or has a loop wait for ever."""
+
+
+class _Walk:
+    """Where the generator stands: at a step to take, or at its end with an answer."""
+
+    def __init__(self, steps: Steps[Any]) -> None:
+        self._steps = steps
+        self.answer: Any = None
+        self.step: Step | None = None
+        self.went(None)
+
+    def take(self, step: Step) -> None:
+        try:
+            value = step()
+        except BaseException as error:  # noqa: BLE001  # it is the generator's to judge
+            self.failed(error)
+        else:
+            self.went(value)
+
+    def went(self, value: Any) -> None:
+        self.step = None
+        try:
+            self.step = self._steps.send(value)
+        except StopIteration as end:
+            self.answer = end.value
+
+    def failed(self, error: BaseException) -> None:
+        self.step = None
+        if isinstance(error, (GeneratorExit, StopIteration)):  # words of generators', which this one must not hear
+            error = StepFailed(f"{type(error).__name__}: {error}")
+        try:
+            self.step = self._steps.throw(error)
+        except StopIteration as end:
+            self.answer = end.value
+
+
+async def _atake(walk: _Walk, step: Step) -> None:
+    import asyncio
+
+    try:
+        value = await asyncio.get_running_loop().run_in_executor(_threads(), _whole, step)
+    except asyncio.CancelledError as error:
+        walk.failed(error)
+        _leave(walk)
+        raise
+    except BaseException as error:  # noqa: BLE001
+        walk.failed(error)
+    else:
+        walk.went(value)
+
+
+def _whole(step: Step) -> Any:
+    """Takes a step. With a `StopIteration` in a future whoever awaits it never wakes; a `GeneratorExit` closes it."""
+    try:
+        return step()
+    except (GeneratorExit, StopIteration) as error:
+        raise StepFailed(f"{type(error).__name__}: {error}") from error
+
+
+def _leave(walk: _Walk) -> None:
+    if walk.step is not None:
+        _threads().submit(_rest, walk)
+
+
+def _rest(walk: _Walk) -> None:
+    try:
+        while walk.step is not None:
+            walk.take(walk.step)
+    except BaseException:  # noqa: BLE001  # nobody waits for it: the generator has written down what there is to know
+        return
+
+
+def _threads() -> Any:
+    global _pool
+    with _making:
+        if _pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="kiff-guard")
+        return _pool
+
+
+def _forget() -> None:
+    """A fork has none of its parent's threads."""
+    global _pool, _making
+    _pool, _making = None, Lock()
+
+
+try:
+    from os import register_at_fork
+except ImportError:  # no fork here
+    pass
+else:
+    register_at_fork(after_in_child=_forget)

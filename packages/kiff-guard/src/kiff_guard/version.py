@@ -1,0 +1,3 @@
+"""Which kiff-guard this is."""
+
+VERSION = "2.0.0"

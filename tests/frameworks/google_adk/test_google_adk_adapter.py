@@ -1,0 +1,454 @@
+"""What only Google ADK has: arguments that change, confirmations, sub-agents, workflows, live sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from adk_driver import APP, Conversation, by_callbacks, by_plugin, conversation, error_tool, scripted, unguarded
+from google.adk.agents import LlmAgent
+from google.adk.agents.run_config import RunConfig, StreamingMode
+from google.adk.apps import App
+from google.adk.models import LlmResponse
+from google.adk.plugins.base_plugin import BasePlugin
+from google.adk.runners import InMemoryRunner
+from google.adk.tools import AgentTool, FunctionTool
+from google.adk.workflow import START, Workflow
+from google.genai import types
+
+from kiff_guard import Guard
+from kiff_guard.adapters import google_adk
+from kiff_guard.conformance import ScriptedClient, ToolCall, stoppable
+from kiff_guard.conformance.world import World
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*EXPERIMENTAL.*:UserWarning")
+
+DELETE = ToolCall("delete_account", {"account_id": "a-9"}, "call-1")
+REFUND = ToolCall("refund", {"order_id": "o-1", "amount": 5.0}, "call-2")
+HELD = {"delete_account": "approval_required", "*": "allowed"}
+ways = pytest.mark.parametrize("guarded", [by_plugin, by_callbacks])
+
+
+class Scene:
+    """A KIFF by script, a guard, and the tools that count what they did."""
+
+    def __init__(self, outcomes: Any = "allowed", **options: Any) -> None:
+        self.kiff = ScriptedClient(outcomes, maps=options.pop("maps", None))
+        self.guard = Guard(self.kiff, agent="agent-1", mode="enforce", **options)
+        self.world = World()
+        self.tools = self.world.tools()
+
+    def say(self, *turns: Any, tools: tuple[Any, ...] = (), **options: Any) -> Conversation:
+        """One run of an agent with these tools; the tools of the calls if none are given."""
+        given = tools or tuple(dict.fromkeys(self.tools[call.tool] for turn in turns for call in turn))
+        talk = conversation(scripted(*turns), given, self.guard, **options)
+        asyncio.run(talk.say())
+        return talk
+
+    def ends(self) -> list[tuple[str, str, str]]:
+        return [(each.tool, each.outcome, each.execution) for each in self.guard.receipts]
+
+
+# Arguments that change after somebody was asked
+
+
+def evil(tool: Any, args: dict[str, Any], tool_context: Any) -> None:
+    args["account_id"] = "EVIL"
+
+
+class Votes(BasePlugin):
+    """A guard as it is usually written: it looks at the arguments, and lets ADK run the tool."""
+
+    async def before_tool_callback(self, *, tool: Any, tool_args: Any, tool_context: Any) -> Any:
+        return {"error": "no"} if tool_args["account_id"] == "EVIL" else None
+
+
+def test_a_plugin_that_votes_is_passed_by_a_later_callback() -> None:
+    """The control: what the guard has to prevent does happen to others."""
+    scene = Scene()
+
+    def voting(guard: Any, agent: LlmAgent) -> InMemoryRunner:
+        return InMemoryRunner(agent=agent, app_name=APP, plugins=[Votes(name="votes")])
+
+    scene.say([DELETE], guarded=voting, before_tool_callback=evil)
+    assert [ran.args["account_id"] for ran in scene.world.ran] == ["EVIL"]
+
+
+@ways
+def test_kiff_is_asked_about_the_arguments_that_the_tool_gets(guarded: Any) -> None:
+    scene = Scene(lambda args: "blocked" if args["account_id"] == "EVIL" else "allowed")
+    scene.say([DELETE], guarded=guarded, before_tool_callback=evil)
+    assert [asked.args["account_id"] for asked in scene.kiff.decides] == ["EVIL"]
+    assert scene.world.ran == []
+    assert scene.ends() == [("delete_account", "blocked", "not_run")]
+
+
+@ways
+def test_arguments_that_change_while_kiff_decides_stop_the_call(guarded: Any) -> None:
+    held: list[dict[str, Any]] = []
+
+    def keep(tool: Any, args: dict[str, Any], tool_context: Any) -> None:
+        held.append(args)
+
+    def meanwhile(args: Any) -> str:
+        held[0]["account_id"] = "EVIL"
+        return "allowed"
+
+    scene = Scene(meanwhile)
+    scene.say([DELETE], guarded=guarded, before_tool_callback=keep)
+    assert scene.world.ran == []
+    (receipt,) = scene.guard.receipts
+    assert receipt.integrity_violation and receipt.execution == "not_run"
+
+
+@ways
+def test_who_answers_in_the_place_of_the_tool_leaves_nothing_to_decide(guarded: Any) -> None:
+    scene = Scene()
+    scene.say([DELETE], guarded=guarded, before_tool_callback=lambda **_: {"answer": "from a cache"})
+    assert scene.world.ran == [] and scene.kiff.calls == 0 and scene.guard.receipts == []
+
+
+# Bypasses
+
+
+def test_omitted_fields_and_texts_for_numbers_reach_kiff_as_they_are() -> None:
+    def strict(args: dict[str, Any]) -> str:
+        return "allowed" if isinstance(args.get("amount"), float) else "invalid"
+
+    scene = Scene(strict)
+    text = ToolCall("refund", {"order_id": "o-1", "amount": "9000"}, "call-2")
+    omitted = ToolCall("refund", {"order_id": "o-1"}, "call-1")
+    scene.say([omitted, text])
+    assert scene.world.ran == []
+    assert scene.ends() == [("refund", "invalid", "not_run")] * 2
+
+
+def test_a_renamed_tool_is_a_tool_without_a_binding() -> None:
+    scene = Scene(maps=frozenset({"delete_account"}))
+    tool = FunctionTool(scene.tools["delete_account"])
+    tool.name = "tidy_up"
+    scene.say([ToolCall("tidy_up", {"account_id": "a-9"}, "call-1")], tools=(tool,))
+    assert scene.world.ran == []
+    assert scene.ends() == [("tidy_up", "blocked", "not_run")]
+
+
+def test_a_streaming_run_is_guarded_like_any_other() -> None:
+    scene = Scene("blocked")
+
+    class Streams(type(scripted())):  # type: ignore[misc]
+        async def generate_content_async(self, llm_request: Any, stream: bool = False) -> Any:
+            async for whole in super().generate_content_async(llm_request, stream):
+                if stream:
+                    yield LlmResponse(content=whole.content, partial=True)
+                yield whole
+
+    model = Streams(turns=[[DELETE]])
+    talk = conversation(model, [scene.tools["delete_account"]], scene.guard)
+
+    async def say() -> None:
+        await talk.runner.session_service.create_session(app_name=APP, user_id="user", session_id="session-1")
+        message = types.Content(role="user", parts=[types.Part(text="go")])
+        streaming = RunConfig(streaming_mode=StreamingMode.SSE)
+        async for _ in talk.runner.run_async(
+            user_id="user", session_id="session-1", new_message=message, run_config=streaming
+        ):
+            pass
+
+    asyncio.run(say())
+    assert scene.world.ran == []
+    assert scene.ends() == [("delete_account", "blocked", "not_run")]
+
+
+def agent_below(scene: Scene) -> LlmAgent:
+    return LlmAgent(
+        name="child", description="deletes", model=scripted([DELETE]), tools=[scene.tools["delete_account"]]
+    )
+
+
+@ways
+def test_a_sub_agent_is_guarded(guarded: Any) -> None:
+    scene = Scene({"delete_account": "blocked", "*": "allowed"})
+    child = agent_below(scene)
+    transfer = ToolCall("transfer_to_agent", {"agent_name": "child"}, "call-0")
+    talk = conversation(scripted([transfer]), [], scene.guard, guarded=guarded, sub_agents=[child])
+    asyncio.run(talk.say())
+    assert scene.world.ran == []
+    assert ("delete_account", "blocked", "not_run") in scene.ends()
+    assert "blocked" in child.model.told()["call-1"]
+
+
+@ways
+@pytest.mark.parametrize("outcome", ["blocked", "approval_required"])
+def test_an_agent_that_is_a_tool_is_guarded_and_told(guarded: Any, outcome: str) -> None:
+    """There is nobody to confirm anything within a tool: the agent is told, and no pause is lost."""
+    scene = Scene({"delete_account": outcome, "*": "allowed"})
+    child = agent_below(scene)
+    talk = scene.say([ToolCall("child", {"request": "go"}, "call-0")], tools=(AgentTool(child),), guarded=guarded)
+    assert scene.world.ran == [] and talk.paused() == []
+    assert outcome in child.model.told()["call-1"]
+
+
+def test_two_agents_with_one_tool_and_different_guards_are_asked_about_their_own_calls() -> None:
+    first, second = Scene("allowed"), Scene("blocked")
+    shared = FunctionTool(first.tools["delete_account"])
+    for scene in (first, second, first):
+        scene.say([DELETE], tools=(shared,), session=f"session-{id(scene)}-{len(scene.guard.receipts)}")
+    assert [len(scene.kiff.decides) for scene in (first, second)] == [2, 1]
+    assert first.world.runs("delete_account") == 2
+
+
+def test_plugin_and_callbacks_of_one_guard_ask_once() -> None:
+    scene = Scene()
+
+    def twice(guard: Any, agent: LlmAgent) -> InMemoryRunner:
+        return by_plugin(guard, google_adk.attach(guard, agent))
+
+    scene.say([DELETE], guarded=twice)
+    assert scene.kiff.calls == 1 and scene.world.runs("delete_account") == 1
+    assert scene.ends() == [("delete_account", "allowed", "succeeded")]
+
+
+def test_a_retry_after_an_error_is_decided_again() -> None:
+    scene = Scene()
+
+    def forgive(tool: Any, args: Any, tool_context: Any, error: Exception) -> dict[str, Any]:
+        return {"error": str(error)}
+
+    flaky = [ToolCall("flaky", {"order_id": "o-1"}, name) for name in ("call-1", "call-2")]
+    scene.say([flaky[0]], [flaky[1]], on_tool_error_callback=forgive)
+    assert scene.ends() == [("flaky", "allowed", "failed"), ("flaky", "allowed", "succeeded")]
+
+
+def test_a_call_that_is_delivered_again_in_its_session_runs_once_and_in_another_it_is_another() -> None:
+    """Models may begin their ids anew with each conversation."""
+    scene = Scene()
+    for session in ("session-1", "session-1", "session-2"):
+        scene.say([DELETE], session=session)
+    assert scene.world.runs("delete_account") == 2
+
+
+# Workflows
+
+
+def flow(scene: Scene) -> Workflow:
+    def whom(node_input: str) -> dict[str, str]:
+        return {"account_id": "a-9"}
+
+    return Workflow(name="flow", edges=[(START, whom, FunctionTool(scene.tools["delete_account"]))])
+
+
+def test_a_workflow_without_a_guard_runs_its_tool() -> None:
+    """The control."""
+    scene = Scene("blocked")
+    asyncio.run(Conversation(InMemoryRunner(node=flow(scene), app_name=APP), scripted()).say())
+    assert scene.world.runs("delete_account") == 1
+
+
+@pytest.mark.parametrize("what", ["workflow", "runner"])
+def test_the_tools_of_a_workflow_are_guarded(what: str) -> None:
+    scene = Scene("blocked")
+    if what == "workflow":
+        runner = InMemoryRunner(node=google_adk.attach(scene.guard, flow(scene)), app_name=APP)
+    else:
+        runner = google_adk.attach(scene.guard, InMemoryRunner(node=flow(scene), app_name=APP))
+    asyncio.run(Conversation(runner, scripted()).say())
+    assert scene.world.ran == []
+    assert scene.ends() == [("delete_account", "blocked", "not_run")]
+
+
+# Approvals
+
+
+@ways
+def test_a_held_call_pauses_with_its_approval_and_runs_once_granted(guarded: Any) -> None:
+    scene = Scene(HELD)
+    talk = scene.say([REFUND, DELETE], guarded=guarded)
+    (request,) = talk.asked()
+    approval = scene.kiff.waiting()[0]
+    assert request.args["toolConfirmation"]["payload"]["approval_id"] == approval
+    assert approval in request.args["toolConfirmation"]["hint"]
+    assert talk.model.said == 1, "the model goes on while the run waits"
+    scene.kiff.grant(approval)
+    asyncio.run(talk.answer(True))
+    assert (scene.world.runs("refund"), scene.world.runs("delete_account")) == (1, 1)
+    assert talk.model.told()["call-1"] == "delete_account has run for a-9"
+
+
+def test_adks_own_yes_is_not_kiffs() -> None:
+    scene = Scene(HELD)
+    talk = scene.say([DELETE])
+    asyncio.run(talk.answer(True))
+    assert scene.world.ran == []
+    assert "approval_required" in talk.model.told()["call-1"]
+
+
+def test_a_no_at_adks_prompt_runs_nothing_even_if_kiff_granted() -> None:
+    scene = Scene(HELD)
+    talk = scene.say([DELETE])
+    scene.kiff.grant(scene.kiff.waiting()[0])
+    asyncio.run(talk.answer(False))
+    assert scene.world.ran == [] and scene.kiff.calls == 1
+    assert "declined" in talk.model.told()["call-1"]
+
+
+def test_a_denied_call_does_not_run_whatever_adk_was_told() -> None:
+    scene = Scene(HELD)
+    talk = scene.say([DELETE])
+    scene.kiff.deny(scene.kiff.waiting()[0], "not this one")
+    asyncio.run(talk.answer(True))
+    assert scene.world.ran == []
+    assert "not this one" in talk.model.told()["call-1"]
+
+
+def test_another_process_resumes_by_what_the_session_holds() -> None:
+    scene, other = Scene(HELD), Scene(HELD)
+    talk = scene.say([DELETE])
+    approval = scene.kiff.waiting()[0]
+    scene.kiff.grant(approval)
+    other.guard = Guard(scene.kiff, agent="agent-1", mode="enforce")  # it remembers nothing
+    later = conversation(scripted(), [other.tools["delete_account"]], other.guard)
+    later.runner.session_service, later.open = talk.runner.session_service, talk.open
+    asyncio.run(later.answer(True))
+    assert scene.kiff.decides[-1].approval_id == approval
+    assert other.world.runs("delete_account") == 1
+
+
+def test_edited_arguments_are_another_call() -> None:
+    scene = Scene(HELD)
+    talk = scene.say([DELETE])
+    scene.kiff.grant(scene.kiff.waiting()[0])
+    (session,) = talk.runner.session_service.sessions[APP]["user"].values()
+    for call in (call for event in session.events for call in event.get_function_calls()):
+        arguments = call.args.get("originalFunctionCall", {}).get("args", call.args)
+        arguments["account_id"] = "EVIL"
+    asyncio.run(talk.answer(True))
+    assert scene.kiff.decides[-1].args == {"account_id": "EVIL"}
+    assert scene.world.ran == []
+
+
+def test_a_tool_with_a_confirmation_of_its_own_still_needs_kiff() -> None:
+    scene = Scene("blocked")
+    tool = FunctionTool(scene.tools["delete_account"], require_confirmation=True)
+    talk = scene.say([DELETE], tools=(tool,))
+    asyncio.run(talk.answer(True))
+    assert scene.world.ran == []
+    assert [each.execution for each in scene.guard.receipts if each.outcome == "blocked"]
+
+
+# Ends
+
+
+@ways
+def test_a_cancelled_run_is_told_by_every_release(guarded: Any) -> None:
+    scene = Scene()
+    call = ToolCall("wait_for_ever", {"order_id": "o-1"}, "call-1")
+    talk = conversation(scripted([call]), [scene.tools["wait_for_ever"]], scene.guard, guarded=guarded)
+
+    async def cancelled() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await stoppable(talk.say(), scene.world.cancel)
+
+    asyncio.run(cancelled())
+    scene.guard.flush()
+    assert scene.ends() == [("wait_for_ever", "allowed", "cancelled")]
+
+
+def test_kiff_is_told_that_nothing_happened_only_where_that_is_known() -> None:
+    """A tool that raised, or says that it failed, may have done something. One that was never called did nothing."""
+    scene = Scene()
+
+    def forgive(tool: Any, args: Any, tool_context: Any, error: Exception) -> dict[str, Any]:
+        return {"error": str(error)}
+
+    bad = ToolCall("refund", {"order_id": "o-1"}, "call-1")
+    explode = ToolCall("explode", {"order_id": "o-1"}, "call-2")
+    said = ToolCall("error_tool", {"order_id": "o-1"}, "call-3")
+    tools = (scene.tools["refund"], scene.tools["explode"], error_tool)
+    scene.say([bad], [explode], [said], tools=tools, on_tool_error_callback=forgive)
+    assert [settled.status for settled in scene.kiff.settles] == ["failed", "unknown", "unknown"]
+    assert {execution for _, _, execution in scene.ends()} == {"failed"}
+
+
+def test_a_guard_without_kiff_runs_nothing_unless_it_was_told_to() -> None:
+    closed, opened = Scene(ConnectionError("down")), Scene(ConnectionError("down"))
+    talk = closed.say([DELETE])
+    assert closed.world.ran == [] and "error" in talk.model.told()["call-1"]
+
+    def lets(guard: Any, agent: LlmAgent) -> InMemoryRunner:
+        return InMemoryRunner(agent=agent, app_name=APP, plugins=[google_adk.hook(guard, fail_closed=False)])
+
+    opened.say([DELETE], guarded=lets)
+    assert opened.world.runs("delete_account") == 1
+    assert opened.ends() == [("delete_account", "failed_open", "succeeded")]
+
+
+# Where it is put
+
+
+def test_an_app_and_a_runner_take_the_guard() -> None:
+    for made in (_app, _runner):
+        scene = Scene("blocked")
+        agent = LlmAgent(name="root", model=scripted([DELETE]), tools=[scene.tools["delete_account"]])
+        asyncio.run(Conversation(made(scene.guard, agent), agent.model).say())
+        assert scene.world.ran == []
+
+
+def _app(guard: Guard, agent: LlmAgent) -> InMemoryRunner:
+    return InMemoryRunner(app=google_adk.attach(guard, App(name=APP, root_agent=agent)))
+
+
+def _runner(guard: Guard, agent: LlmAgent) -> InMemoryRunner:
+    return google_adk.attach(guard, InMemoryRunner(agent=agent, app_name=APP))
+
+
+def test_the_name_of_v1_still_guards_one_agent() -> None:
+    scene = Scene("blocked")
+    scene.say([DELETE], guarded=unguarded, before_tool_callback=google_adk.kiff_before_tool_callback(scene.guard))
+    assert scene.world.ran == []
+    assert scene.ends() == [("delete_account", "blocked", "not_run")]
+
+
+# Live sessions, in which ADK runs tools in ways of its own
+
+
+class Context:
+    """What a live session hands to its callbacks."""
+
+    function_call_id = "call-1"
+    tool_confirmation = None
+    session = None
+
+    def __init__(self) -> None:
+        self._invocation_context = type("Live", (), {"live_request_queue": object()})()
+
+
+def live(scene: Scene, after: Callable[[Any, Any], Any]) -> Any:
+    """One call of a live session: the callback before, and then what comes after."""
+    plugin, tool, context = google_adk.hook(scene.guard), FunctionTool(scene.tools["delete_account"]), Context()
+
+    async def called() -> Any:
+        said = await plugin.before_tool_callback(tool=tool, tool_args={"account_id": "a-9"}, tool_context=context)
+        if said is None:
+            await after(plugin, {"tool": tool, "tool_args": {}, "tool_context": context})
+        return said
+
+    return asyncio.run(called())
+
+
+def test_a_live_call_is_voted_on_and_settled_by_what_comes_after() -> None:
+    ends = {
+        "succeeded": lambda plugin, known: plugin.after_tool_callback(**known, result={"result": 1}),
+        "failed": lambda plugin, known: plugin.on_tool_error_callback(**known, error=ValueError("no")),
+        "unknown": lambda plugin, known: plugin.after_tool_callback(
+            **known, result={"status": "The function is running asynchronously and the results are pending."}
+        ),
+    }
+    for execution, after in ends.items():
+        scene = Scene()
+        assert live(scene, after) is None
+        assert scene.ends() == [("delete_account", "allowed", execution)]
+    scene = Scene("blocked")
+    assert "blocked" in live(scene, ends["failed"])["error"]
+    assert scene.ends() == [("delete_account", "blocked", "not_run")]

@@ -1,0 +1,348 @@
+"""The guard as an extension of an `mcp` server: what the framework's own ways could get past it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import mcp_types as types
+import pytest
+from mcp import Client, MCPError
+from mcp.server import Server
+from mcp.server.extension import Extension
+from mcp.server.mcpserver import Context, MCPServer
+
+from kiff_guard import Guard
+from kiff_guard.adapters.mcp import IDENTIFIER, attach, hook
+from kiff_guard.conformance import ScriptedClient
+from kiff_guard.errors import ConfigurationError
+
+REFUND = {"order_id": "ord_1", "amount": 50.0}
+ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
+
+
+class Shop:
+    """A server, the guard in front of its tools, and what they did."""
+
+    def __init__(self, outcomes: Any = "allowed", *, mode: str = "enforce", options: Any = None, **server: Any) -> None:
+        self.kiff = ScriptedClient(outcomes)
+        self.guard = Guard(self.kiff, agent="agent-1", mode=mode, **(options or {}))
+        self.ran: list[Any] = []
+        extensions = [*server.pop("extensions", []), hook(self.guard)]
+        self.server = MCPServer("shop", extensions=extensions, log_level="CRITICAL", **server)
+
+        @self.server.tool()
+        def refund(order_id: str, amount: float) -> str:
+            """Gives money back."""
+            self.ran.append((order_id, amount))
+            return "refunded"
+
+        @self.server.tool()
+        async def wait(order_id: str) -> str:
+            """Takes its time."""
+            self.ran.append("wait")
+            await asyncio.sleep(20)
+            return "done"
+
+    def talk(self, talk: Callable[[Client], Awaitable[Any]], mode: str = "auto", **client: Any) -> Any:
+        async def session() -> Any:
+            async with Client(self.server, mode=mode, **client) as each:
+                return await talk(each)
+
+        return asyncio.run(session())
+
+    def call(self, tool: str = "refund", arguments: Any = REFUND, mode: str = "auto", **client: Any) -> Any:
+        return self.talk(lambda each: each.call_tool(tool, arguments), mode, **client)
+
+    def ends(self) -> list[tuple[str, str]]:
+        return [(each.outcome, each.execution) for each in self.guard.receipts]
+
+
+def text(result: Any) -> str:
+    return "".join(getattr(each, "text", "") for each in result.content)
+
+
+def says(action: str, shop: Shop, review: str = "") -> Any:
+    """A client's user, and a reviewer who decides meanwhile."""
+
+    async def elicit(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+        if review:
+            getattr(shop.kiff, review)(shop.kiff.waiting()[0])
+        return types.ElicitResult(action=action, content={"granted": True} if action == "accept" else None)
+
+    return elicit
+
+
+@ERAS
+@pytest.mark.parametrize(
+    "outcome", ["blocked", "invalid", "limit_exceeded", "approval_required", ConnectionError, "no"]
+)
+def test_what_is_withheld_does_not_run(outcome: Any, mode: str) -> None:
+    shop = Shop(outcome)
+    result = shop.call(mode=mode)
+    assert result.is_error and "KIFF withheld `refund`" in text(result)
+    assert result.meta["dev.kiff/decision"]["outcome"] == shop.guard.receipts[0].outcome
+    assert shop.ran == [] and len(shop.guard.receipts) == 1
+
+
+@ERAS
+def test_a_guard_that_breaks_withholds(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop()
+    monkeypatch.setattr(shop.guard, "aevaluate", lambda *_, **__: 1 / 0)
+    assert "guard_failed" in text(shop.call(mode=mode))
+    assert shop.ran == []
+
+
+@ERAS
+def test_a_guard_that_breaks_stops_nothing_in_observe(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop(mode="observe")
+    monkeypatch.setattr(shop.guard, "aevaluate", lambda *_, **__: 1 / 0)
+    assert not shop.call(mode=mode).is_error
+    assert shop.ran == [("ord_1", 50.0)]
+
+
+@ERAS
+def test_arguments_that_do_not_fit_are_no_success(mode: str) -> None:
+    shop = Shop()
+    assert shop.call(arguments={"order_id": "ord_1"}, mode=mode).is_error
+    assert shop.ran == [] and shop.ends() == [("allowed", "failed")]
+
+
+@ERAS
+def test_a_text_for_a_number_is_decided_as_it_came(mode: str) -> None:
+    """The server would take it for a number; KIFF sees what the client sent."""
+    shop = Shop(lambda args: "blocked" if isinstance(args["amount"], str) else "allowed")
+    assert shop.call(arguments={"order_id": "ord_1", "amount": "50"}, mode=mode).is_error
+    assert shop.ran == []
+
+
+def test_what_a_middleware_makes_of_a_call_is_what_is_decided() -> None:
+    async def doubles(ctx: Any, call_next: Any) -> Any:
+        if ctx.method == "tools/call":
+            arguments = {**ctx.params["arguments"], "amount": 9999.0}
+            ctx = replace(ctx, params={**ctx.params, "arguments": arguments})
+        return await call_next(ctx)
+
+    shop = Shop(lambda args: "blocked" if args["amount"] > 100 else "allowed", middleware=[doubles])
+    assert shop.call().is_error
+    assert shop.ran == []
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_another_extension_cannot_change_what_was_decided(place: str) -> None:
+    """One in front cannot either: the tool is given what was validated."""
+
+    class Changes(Extension):
+        identifier = "com.example/changes"
+
+        async def intercept_tool_call(self, params: Any, ctx: Any, call_next: Any) -> Any:
+            return await call_next(replace(ctx, params={"name": "refund", "arguments": {"order_id": "x", "amount": 9}}))
+
+    shop = Shop(extensions=[Changes()] if place == "before" else [])
+    if place == "behind":
+        shop.server = MCPServer("shop", extensions=[hook(shop.guard), Changes()], log_level="CRITICAL")
+        shop.server.tool(name="refund")(lambda order_id, amount: shop.ran.append((order_id, amount)))
+    shop.call()
+    assert shop.ran == [("ord_1", 50.0)]
+
+
+def test_arguments_changed_in_place_while_kiff_was_asked_do_not_run() -> None:
+    class Changes(Extension):
+        identifier = "com.example/changes"
+
+        async def intercept_tool_call(self, params: Any, ctx: Any, call_next: Any) -> Any:
+            seen.append(params)
+            return await call_next(ctx)
+
+    seen: list[Any] = []
+
+    def decide(args: Any) -> str:
+        seen[0].arguments["amount"] = 9999.0
+        return "allowed"
+
+    shop = Shop(decide, extensions=[Changes()])
+    assert "integrity_violation" in text(shop.call())
+    assert shop.ran == []
+
+
+def test_the_hook_is_no_middleware_and_says_so_by_failing() -> None:
+    guard = Guard(ScriptedClient(), mode="enforce")
+    server = MCPServer("shop", middleware=[hook(guard)], log_level="CRITICAL")
+
+    async def talk() -> None:
+        async with Client(server) as client:
+            await client.call_tool("refund", REFUND)
+
+    with pytest.raises((MCPError, TypeError, BaseExceptionGroup)):
+        asyncio.run(talk())
+
+
+def test_clients_that_count_alike_are_told_apart() -> None:
+    """Each begins to number its requests anew, and a guard with a session of its own remembers ids."""
+    shop = Shop(options={"session": "conversation-1"})
+    for _ in range(3):
+        assert not shop.call().is_error
+    assert len(shop.ran) == 3
+
+
+@ERAS
+def test_identical_calls_side_by_side_stay_two(mode: str) -> None:
+    async def talk(client: Client) -> None:
+        await asyncio.gather(*(client.call_tool("refund", REFUND) for _ in range(8)))
+
+    shop = Shop()
+    shop.talk(talk, mode)
+    assert len(shop.ran) == 8 and shop.ends() == [("allowed", "succeeded")] * 8
+
+
+@ERAS
+def test_a_call_that_its_client_gave_up_is_cancelled(mode: str) -> None:
+    async def talk(client: Client) -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.call_tool("wait", {"order_id": "o"}), 0.3)
+        await asyncio.sleep(0.2)
+
+    shop = Shop()
+    shop.talk(talk, mode)
+    assert shop.ran == ["wait"] and shop.ends() == [("allowed", "cancelled")]
+
+
+# Held
+
+
+@ERAS
+@pytest.mark.parametrize(
+    ("action", "review", "runs"),
+    [
+        ("accept", "grant", 1),
+        ("accept", "", 0),
+        ("accept", "deny", 0),
+        ("accept", "expire", 0),
+        ("decline", "grant", 0),
+    ],
+)
+def test_a_held_call_runs_on_a_grant_alone(action: str, review: str, runs: int, mode: str) -> None:
+    shop = Shop("approval_required")
+    result = shop.call(mode=mode, elicitation_callback=says(action, shop, review))
+    assert len(shop.ran) == runs and result.is_error is not bool(runs)
+
+
+def test_a_state_that_was_not_given_is_refused() -> None:
+    """The SDK seals what a server gives its clients to send back."""
+    shop = Shop("approval_required")
+
+    async def talk(client: Client) -> Any:
+        answers = {"kiff": types.ElicitResult(action="accept", content={})}
+        with pytest.raises(MCPError, match="requestState"):
+            await client.session.call_tool("refund", REFUND, input_responses=answers, request_state="kiff:appr_1")
+
+    shop.talk(talk)
+    assert shop.ran == []
+
+
+def test_other_arguments_than_approved_are_refused() -> None:
+    shop = Shop("approval_required")
+
+    async def talk(client: Client) -> Any:
+        held = await client.session.call_tool("refund", REFUND, allow_input_required=True)
+        shop.kiff.grant(shop.kiff.waiting()[0])
+        answers = {"kiff": types.ElicitResult(action="accept", content={})}
+        more = {**REFUND, "amount": 9999.0}
+        with pytest.raises(MCPError, match="requestState"):
+            await client.session.call_tool("refund", more, input_responses=answers, request_state=held.request_state)
+
+    shop.talk(talk, elicitation_callback=says("accept", shop))
+    assert shop.ran == []
+
+
+def test_the_tool_sees_nothing_of_the_guard_s_question() -> None:
+    shop = Shop("approval_required")
+
+    @shop.server.tool()
+    def look(context: Context) -> str:
+        params = context._input_params
+        shop.ran.append((getattr(params, "request_state", None), getattr(params, "input_responses", None)))
+        return ""
+
+    shop.call("look", {}, elicitation_callback=says("accept", shop, "grant"))
+    assert shop.ran == [(None, None)]
+
+
+def test_a_tool_that_asks_by_itself_is_decided_twice_and_ends_once() -> None:
+    shop = Shop()
+
+    @shop.server.tool()
+    def book(seat: int, context: Context) -> Any:
+        if context.input_responses is None:
+            params = types.ElicitRequestFormParams(
+                message="sure?", requested_schema={"type": "object", "properties": {}}
+            )
+            return types.InputRequiredResult(input_requests={"sure": types.ElicitRequest(params=params)})
+        shop.ran.append(seat)
+        return "booked"
+
+    assert not shop.call("book", {"seat": 1}, elicitation_callback=says("accept", shop)).is_error
+    assert shop.ran == [1]
+    assert shop.ends() == [("allowed", "failed"), ("allowed", "succeeded")]
+
+
+# Attached
+
+
+def low_level(ran: list[Any]) -> Server:
+    async def call(ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+        ran.append(params.arguments)
+        return types.CallToolResult(content=[])
+
+    async def list_tools(ctx: Any, params: Any) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=[])
+
+    return Server("low", on_call_tool=call, on_list_tools=list_tools)
+
+
+@ERAS
+def test_a_low_level_server_is_guarded(mode: str) -> None:
+    ran: list[Any] = []
+    kiff = ScriptedClient(lambda args: "blocked" if args["amount"] > 100 else "allowed")
+    guard = Guard(kiff, agent="agent-1", mode="enforce")
+    server = attach(guard, low_level(ran))
+
+    async def talk() -> list[bool]:
+        async with Client(server, mode=mode) as client:
+            results = [await client.call_tool("refund", {"amount": amount}) for amount in (50, 9999)]
+            return [each.is_error for each in results]
+
+    assert asyncio.run(talk()) == [False, True]
+    assert ran == [{"amount": 50}]
+
+
+def test_a_server_without_tools_is_nothing_to_guard() -> None:
+    guard = Guard(ScriptedClient(), mode="enforce")
+    for server in (Server("low"), object()):
+        with pytest.raises(ConfigurationError, match="tools/call"):
+            attach(guard, server)
+
+
+def test_the_server_says_that_it_is_guarded() -> None:
+    async def talk(client: Client) -> Any:
+        return client.server_capabilities
+
+    capabilities = Shop().talk(talk)
+    assert IDENTIFIER in (capabilities.extensions or {})
+
+
+def test_observe_asks_nobody() -> None:
+    shop = Shop(AssertionError, mode="observe")
+    assert not shop.call().is_error
+    assert shop.kiff.calls == 0 and shop.ends() == [("observed", "succeeded")]
+
+
+def test_the_trace_of_a_call_is_kept() -> None:
+    async def talk(client: Client) -> Any:
+        return await client.call_tool("refund", REFUND, meta={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
+
+    shop = Shop()
+    shop.talk(talk)
+    assert shop.guard.receipts[0].trace_id == "a" * 32

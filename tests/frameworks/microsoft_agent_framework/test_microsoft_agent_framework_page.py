@@ -1,0 +1,19 @@
+"""docs/guides/frameworks/microsoft-agent-framework.md does what it says, against a real KIFF."""
+
+from __future__ import annotations
+
+from maf_driver import scripted
+from pages import run_page
+from towers import Tower
+
+from kiff_guard.conformance import ToolCall
+
+REFUND = {"order_id": "ord_maf", "amount": 250.0, "reason": "it arrived broken"}
+
+
+def test_the_page_does_what_it_says(at_tower: Tower) -> None:
+    at_tower.paid("ord_maf")
+    model = scripted([ToolCall("refund_order", REFUND, "c1")], [], [ToolCall("refund_order", REFUND, "c2")])
+    page = run_page("microsoft-agent-framework.md", {"model": model, "grant": at_tower.grant})
+    told = [(each.outcome, each.execution) for each in page["guard"].receipts]
+    assert told == [("approval_required", "not_run"), ("allowed", "succeeded")]
