@@ -490,6 +490,33 @@ def test_a_stream_that_is_up_to_date_reads_when_its_log_grew_and_not_before() ->
     asyncio.run(run())
 
 
+def test_what_is_written_while_a_stream_looks_is_not_slept_over() -> None:
+    """The read began before the commit, and the wake came before the read ended."""
+    reads: list[tuple[int, int | None]] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        streams = Streams(MemoryStore(), SILENT, Counts())
+
+        async def grown() -> None:
+            streams.committed(heads("a", 2))
+            await asyncio.sleep(0)
+
+        def read(after: int, size: int | None) -> Page:
+            reads.append((after, size))
+            if size is not None:
+                return Page(b"data: x\n\n", after + 1, size)
+            asyncio.run_coroutine_threadsafe(grown(), loop).result(PATIENCE_SECONDS)
+            return Page(b"", after, 1)
+
+        stream = aiter(streams.open("a", 0, read, nothing))
+        await anext(stream)
+        assert await asyncio.wait_for(anext(stream), PATIENCE_SECONDS) == b"data: x\n\n"
+
+    asyncio.run(run())
+    assert reads == [(0, None), (0, 2)]
+
+
 def test_a_stream_looks_for_itself_after_a_silence_because_another_process_may_have_written() -> None:
     reads: list[int | None] = []
 

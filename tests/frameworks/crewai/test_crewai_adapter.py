@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -200,6 +201,74 @@ def test_a_call_of_other_code_does_not_take_the_vote_of_a_crew() -> None:
             unregister_before_tool_call_hook(meanwhile)
     assert [ran.args["account_id"] for ran in scene.world.ran] == ["a-9"]
     assert "blocked" in str(other[0])
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+@both
+def test_a_vote_lets_nothing_run_but_the_arguments_that_were_decided_on(native: bool, is_named: bool) -> None:
+    """A hook behind the guard's calls the same tool in the same thread, and has CrewAI never run what was allowed."""
+    scene = Scene(lambda args: "allowed" if args["account_id"] == "a-9" else "blocked")
+    (tool,) = tools = scene.tools("delete_account")
+
+    def steals(context: Any) -> bool:
+        with pytest.raises(Exception, match="blocked"):
+            tool.run(account_id="EVIL") if is_named else tool.run("EVIL")
+        return False
+
+    made, _ = scene.crew([DELETE], tools=tools, native=native)
+    with crewai.hook(scene.guard):
+        register_before_tool_call_hook(steals)
+        try:
+            made.kickoff()
+        finally:
+            unregister_before_tool_call_hook(steals)
+        assert [asked.args["account_id"] for asked in scene.kiff.decides] == ["a-9", "EVIL"]
+        tool.run(account_id="a-9")  # the vote of the crew's call is gone with it
+    assert scene.kiff.calls == 3 and [ran.args["account_id"] for ran in scene.world.ran] == ["a-9"]
+
+
+def ship(scene: Scene) -> Any:
+    """A tool that has a default."""
+
+    def ship_order(order_id: str, amount: float = 500.0) -> str:
+        """Ships an order."""
+        scene.world.begins("ship_order", order_id=order_id, amount=amount)
+        return "shipped"
+
+    return as_tool(ship_order)
+
+
+@both
+@pytest.mark.parametrize("said", [{}, {"amount": "5"}, {"amount": 5}, {"amount": 5.0, "note": "is none of its"}])
+def test_what_crewai_completes_and_converts_is_still_the_call_that_was_decided_on(native: bool, said: Any) -> None:
+    scene = Scene()
+    scene.play([ToolCall("ship_order", {"order_id": "o-1", **said}, "call-1")], native=native, tools=[ship(scene)])
+    assert scene.kiff.calls == 1 and scene.ends() == [("ship_order", "allowed", "succeeded")]
+    assert [ran.args["amount"] for ran in scene.world.ran] == [5.0 if said else 500.0]
+
+
+def test_a_vote_without_a_field_is_none_for_another_value_of_it() -> None:
+    scene = Scene(lambda args: "blocked" if "amount" in args else "allowed")
+    tool = ship(scene)
+    with crewai.hook(scene.guard) as hooks:
+        assert hooks.before(SimpleNamespace(tool_name="ship_order", tool_input={"order_id": "o-1"}, tool=tool)) is None
+        with pytest.raises(Exception, match="blocked"):
+            tool.run(order_id="o-1", amount=9999.0)
+    assert scene.world.ran == []
+
+
+def test_a_vote_that_was_left_behind_is_good_for_no_later_call() -> None:
+    """A hook behind the guard's was interrupted: nobody says that the first call is over."""
+    scene = Scene()
+    tool = ship(scene)
+    first, second = (SimpleNamespace(tool_name="ship_order", tool_input={"order_id": "o-1"}, tool=tool) for _ in "ab")
+    with crewai.hook(scene.guard) as hooks:
+        assert (hooks.before(first), hooks.before(second)) == (None, None)
+        tool.run(order_id="o-1")
+        hooks.after(second)
+        assert [each.execution for each in scene.guard.receipts] == ["succeeded"]
+        tool.run(order_id="o-1")
+    assert scene.kiff.calls == 3 and scene.world.runs("ship_order") == 2
 
 
 def test_a_tool_whose_result_cannot_be_read_has_run_and_is_not_run_again() -> None:

@@ -243,6 +243,110 @@ def test_what_is_mounted_is_guarded_under_its_name() -> None:
     assert inner.ran == []
 
 
+def mounted(way: str, middleware: Any, outcomes: Any = "allowed", **options: Any) -> tuple[Shop, Shop]:
+    """A guarded shop, and one that is mounted in it and has a middleware of its own; `take_back` is its refund."""
+    inner = Shop(guarded=False)
+    inner.server.add_middleware(middleware)
+    shop = Shop(outcomes, **options)
+    if way == "mounted":
+        shop.server.mount(inner.server, tool_names={"refund": "take_back"})
+    elif way == "in a namespace":
+        shop.server.mount(inner.server, "take", tool_names={"refund": "back"})
+    else:
+        between: FastMCP = FastMCP("between")
+        between.mount(inner.server, tool_names={"refund": "take_back"})
+        shop.server.mount(between)
+    return shop, inner
+
+
+WAYS = pytest.mark.parametrize("way", ["mounted", "in a namespace", "two deep"])
+
+
+@WAYS
+@pytest.mark.parametrize("changes", ["in place", "by a copy"])
+def test_with_a_mounted_server_s_own_middleware_nothing_runs(way: str, changes: str) -> None:
+    shop, inner = mounted(way, Changes(changes))
+    said = text(shop.call("take_back"))
+    assert "guard_not_last" in said and "`Changes` of the mounted server `shop`" in said
+    assert inner.ran == [] and shop.ends() == [("error", "not_run")] and shop.kiff.calls == 0
+
+
+@WAYS
+def test_a_mounted_server_s_middleware_that_sees_no_calls_is_no_harm(way: str) -> None:
+    class Lists(Middleware):
+        async def on_list_tools(self, context: Any, call_next: Any) -> Any:
+            return await call_next(context)
+
+    shop, inner = mounted(way, Lists())
+    assert not shop.call("take_back").is_error
+    assert inner.ran == [("ord_1", 50.0)]
+
+
+@WAYS
+@pytest.mark.parametrize(("limit", "ran"), [(100, []), (10_000, [("ord_1", 9999.0)])])
+def test_a_mounted_server_that_is_guarded_too_decides_what_its_middleware_made(
+    way: str, limit: float, ran: list[Any]
+) -> None:
+    shop, inner = mounted(way, Changes("in place"))
+    kiff = ScriptedClient(lambda args: "allowed" if args["amount"] <= limit else "blocked")
+    attach(Guard(kiff, agent="agent-1", mode="enforce"), inner.server)
+    assert shop.call("take_back").is_error is not bool(ran)
+    assert inner.ran == ran and [each.args["amount"] for each in kiff.decides] == [9999.0]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_guard_of_the_mounted_server_that_does_not_decide_on_it_is_none(late: bool) -> None:
+    """It only looks on, or its server's middleware stands behind it as well."""
+    shop, inner = mounted("mounted", Changes("in place"))
+    attach(Guard(ScriptedClient(), agent="agent-1", mode="enforce" if late else "observe"), inner.server)
+    if late:
+        inner.server.add_middleware(Changes("in place"))
+    assert "guard_not_last" in text(shop.call("take_back"))
+    assert inner.ran == []
+
+
+def test_in_observe_a_mounted_server_s_middleware_is_no_reason_to_stop_a_tool() -> None:
+    shop, inner = mounted("mounted", Changes("in place"), mode="observe")
+    assert not shop.call("take_back").is_error
+    assert len(inner.ran) == 1
+
+
+@pytest.mark.skipif(not PAUSES, reason="FastMCP has extensions since 4.0")
+def test_with_a_mounted_server_s_extension_that_intercepts_calls_nothing_runs() -> None:
+    from fastmcp.server.extensions import ServerExtension
+
+    class Larger(ServerExtension):
+        identifier = "com.example/larger"
+
+        async def intercept_tool_call(self, params: Any, context: Any, call_next: Any) -> Any:
+            return await call_next()
+
+    shop, inner = mounted("mounted", Middleware())
+    inner.server.add_extension(Larger())
+    assert "`Larger` of the mounted server" in text(shop.call("take_back"))
+    assert inner.ran == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "runs"), [("allowed", "allowed", 1), ("blocked", "allowed", 0), ("allowed", "blocked", 0)]
+)
+def test_two_guards_on_one_server_both_decide(first: str, second: str, runs: int) -> None:
+    shop = Shop(first)
+    other = ScriptedClient(second)
+    attach(Guard(other, agent="agent-2", mode="enforce"), shop.server)
+    assert shop.call().is_error is not bool(runs)
+    assert len(shop.ran) == runs
+    assert (shop.kiff.calls, other.calls) == (1, 0 if first == "blocked" else 1)
+
+
+def test_a_middleware_behind_two_guards_is_seen() -> None:
+    shop = Shop()
+    attach(Guard(ScriptedClient(), agent="agent-2", mode="enforce"), shop.server)
+    shop.server.add_middleware(Changes("in place"))
+    assert "guard_not_last" in text(shop.call())
+    assert shop.ran == []
+
+
 def test_a_proxy_guards_a_server_that_knows_of_nothing() -> None:
     inner = Shop(guarded=False)
     shop = Shop({"refund": "blocked", "*": "allowed"}, guarded=False)

@@ -190,6 +190,60 @@ def test_an_agent_that_is_a_tool_is_guarded_and_told(guarded: Any, outcome: str)
     assert outcome in child.model.told()["call-1"]
 
 
+CHILD = ToolCall("child", {"request": "go"}, "call-0")
+
+
+@ways
+def test_an_agent_that_is_a_tool_without_plugins_is_guarded(guarded: Any) -> None:
+    """Its runner has no plugins, so the guard's is not there either."""
+    scene = Scene({"delete_account": "blocked", "*": "allowed"})
+    child = agent_below(scene)
+    talk = scene.say([CHILD], tools=(AgentTool(child, include_plugins=False),), guarded=guarded)
+    assert scene.world.ran == [] and talk.paused() == []
+    assert scene.ends() == [("delete_account", "blocked", "not_run"), ("child", "allowed", "succeeded")]
+    assert "blocked" in child.model.told()["call-1"]
+
+
+def test_without_a_guard_such_an_agent_runs_its_tools() -> None:
+    """The control."""
+    scene = Scene("blocked")
+    scene.say([CHILD], tools=(AgentTool(agent_below(scene), include_plugins=False),), guarded=unguarded)
+    assert scene.world.runs("delete_account") == 1
+
+
+def test_an_agent_below_such_an_agent_is_guarded() -> None:
+    scene = Scene({"delete_account": "blocked", "*": "allowed"})
+    middle = LlmAgent(name="middle", model=scripted([CHILD]), tools=[AgentTool(agent_below(scene))])
+    call = ToolCall("middle", {"request": "go"}, "call-00")
+    scene.say([call], tools=(AgentTool(middle, include_plugins=False),))
+    assert scene.world.ran == [] and ("delete_account", "blocked", "not_run") in scene.ends()
+
+
+def test_an_agent_that_became_a_tool_after_the_guard_was_attached_is_guarded() -> None:
+    scene = Scene({"delete_account": "blocked", "*": "allowed"})
+
+    def late(guard: Any, agent: LlmAgent) -> InMemoryRunner:
+        runner = by_callbacks(guard, agent)
+        agent.tools.append(AgentTool(agent_below(scene)))
+        return runner
+
+    asyncio.run(conversation(scripted([CHILD]), [], scene.guard, guarded=late).say())
+    assert scene.world.ran == [] and ("delete_account", "blocked", "not_run") in scene.ends()
+
+
+def test_each_guard_is_asked_about_its_own_calls_of_an_agent_without_plugins() -> None:
+    first, second = Scene("allowed"), Scene({"delete_account": "blocked", "*": "allowed"})
+    child = agent_below(first)
+    for n, scene in enumerate((first, second, first)):
+        child.model.said = 0
+        scene.say([CHILD], tools=(AgentTool(child, include_plugins=False),), session=f"session-{n}")
+    assert [[asked.tool for asked in scene.kiff.decides] for scene in (first, second)] == [
+        ["child", "delete_account"] * 2,
+        ["child", "delete_account"],
+    ]
+    assert first.world.runs("delete_account") == 2
+
+
 def test_two_agents_with_one_tool_and_different_guards_are_asked_about_their_own_calls() -> None:
     first, second = Scene("allowed"), Scene("blocked")
     shared = FunctionTool(first.tools["delete_account"])

@@ -19,6 +19,7 @@ from kiff_guard import Guard
 from kiff_guard.adapters import llama_index
 from kiff_guard.conformance import ScriptedClient, ToolCall
 from kiff_guard.conformance.world import World
+from kiff_guard.errors import ConfigurationError
 
 DELETE = ToolCall("delete_account", {"account_id": "a-9"}, "call-1")
 REFUND = ToolCall("refund", {"order_id": "o-1", "amount": 5.0}, "call-2")
@@ -224,6 +225,64 @@ def test_the_agents_of_an_attached_workflow_are_guarded_when_they_run_alone() ->
     llama_index.attach(scene.guard, AgentWorkflow(agents=[agent]))
     scene.play(agent)
     assert scene.world.ran == [] and scene.ends() == [("delete_account", "blocked", "not_run")]
+
+
+def in_a_workflow(scene: Scene, how: str) -> tuple[Any, ScriptedModel]:
+    """A workflow without a guard, of an agent that has one."""
+    model, tools = scripted([DELETE]), scene.tools("delete_account")
+    if how == "attached":
+        agent = alone(model, tools, scene.guard)
+    elif how == "copied":
+        agent = alone(model, [], scene.guard).model_copy(update={"tools": tools})
+    else:
+        agent = llama_index.hook(scene.guard)(FunctionAgent)(tools=tools, llm=model, streaming=False)
+    return AgentWorkflow(agents=[agent]), model
+
+
+guarded_agents = pytest.mark.parametrize("how", ["attached", "copied", "of a guarded class"])
+
+
+@guarded_agents
+def test_a_guarded_agent_takes_no_step_in_a_workflow_without_its_guard(how: str) -> None:
+    """The workflow has a step of its own, and would run the agent's tools unseen."""
+    scene = Scene("blocked")
+    made, model = in_a_workflow(scene, how)
+    run = scene.play(made)
+    assert isinstance(run.raised, ConfigurationError) and "attach(guard, workflow)" in str(run.raised)
+    assert scene.world.ran == [] and model.requests == []
+
+
+@guarded_agents
+def test_it_does_in_a_workflow_that_is_guarded_too(how: str) -> None:
+    scene = Scene("blocked")
+    made, model = in_a_workflow(scene, how)
+    run = scene.play(llama_index.attach(scene.guard, made))
+    assert run.raised is None and "blocked" in model.told()["call-1"]
+    assert scene.kiff.calls == 1 and scene.world.ran == []
+
+
+def test_a_workflow_with_another_guard_does_not_stand_in_for_the_agents_own() -> None:
+    scene = Scene("blocked")
+    agent = alone(scripted([DELETE]), scene.tools("delete_account"), scene.guard)
+    run = scene.play(llama_index.hook(Guard(mode="observe"))(AgentWorkflow)(agents=[agent]))
+    assert isinstance(run.raised, ConfigurationError) and scene.world.ran == []
+
+
+@guarded_agents
+def test_in_observe_it_goes_on_and_its_calls_are_seen(how: str) -> None:
+    scene = Scene()
+    scene.guard = Guard(mode="observe")
+    made, _ = in_a_workflow(scene, how)
+    run = scene.play(made)
+    assert run.raised is None and scene.world.runs("delete_account") == 1
+    assert scene.ends() == [("delete_account", "observed", "unknown")]
+
+
+def test_a_copy_of_an_attached_agent_is_guarded_and_has_its_own_tools() -> None:
+    scene, model = Scene({"delete_account": "blocked", "*": "allowed"}), scripted([DELETE, REFUND])
+    agent = alone(model, [], scene.guard)
+    scene.play(agent.model_copy(update={"tools": scene.tools("delete_account", "refund")}))
+    assert scene.ends() == [("delete_account", "blocked", "not_run"), ("refund", "allowed", "succeeded")]
 
 
 def test_attaching_twice_asks_once_and_another_guard_takes_over() -> None:

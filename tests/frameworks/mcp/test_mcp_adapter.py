@@ -11,7 +11,7 @@ import mcp_types as types
 import pytest
 from mcp import Client, MCPError
 from mcp.server import Server
-from mcp.server.extension import Extension
+from mcp.server.extension import Extension, compose_tool_call_handler
 from mcp.server.mcpserver import Context, MCPServer
 
 from kiff_guard import Guard
@@ -165,6 +165,209 @@ def test_arguments_changed_in_place_while_kiff_was_asked_do_not_run() -> None:
     shop = Shop(decide, extensions=[Changes()])
     assert "integrity_violation" in text(shop.call())
     assert shop.ran == []
+
+
+class Edits(Extension):
+    """Changes the arguments of a call in place."""
+
+    identifier = "com.example/edits"
+
+    async def intercept_tool_call(self, params: Any, ctx: Any, call_next: Any) -> Any:
+        params.arguments["amount"] = 9999.0
+        return await call_next(ctx)
+
+
+class Twice(Extension):
+    """Has each call a second time."""
+
+    identifier = "com.example/twice"
+
+    async def intercept_tool_call(self, params: Any, ctx: Any, call_next: Any) -> Any:
+        await call_next(ctx)
+        return await call_next(ctx)
+
+
+def beside(other: Extension, place: str, outcomes: Any) -> Shop:
+    """A shop with another extension, and the guard before it, behind it or attached later."""
+    shop = Shop(outcomes)
+    guarded = {"behind": [hook(shop.guard), other], "before": [other, hook(shop.guard)], "there first": [other]}
+    shop.server = MCPServer("shop", extensions=guarded[place], log_level="CRITICAL")
+
+    def refund(order_id: str, amount: float) -> None:
+        shop.ran.append((order_id, amount))
+
+    shop.server.add_tool(refund)
+    if place == "there first":
+        attach(shop.guard, shop.server)
+    return shop
+
+
+PLACES = pytest.mark.parametrize("place", ["behind", "before", "there first"])
+
+
+@PLACES
+def test_what_another_extension_makes_of_a_call_is_what_is_decided(place: str) -> None:
+    shop = beside(Edits(), place, lambda args: "allowed" if args["amount"] == 50.0 else "blocked")
+    assert shop.call().is_error
+    assert shop.ran == [] and shop.ends() == [("blocked", "not_run")]
+
+
+@PLACES
+def test_what_another_extension_made_of_an_allowed_call_is_what_runs(place: str) -> None:
+    shop = beside(Edits(), place, "allowed")
+    assert not shop.call().is_error
+    assert shop.ran == [("ord_1", 9999.0)]
+    assert [each.args["amount"] for each in shop.kiff.decides] == [9999.0]
+
+
+@pytest.mark.parametrize("place", ["behind", "there first"])
+def test_an_extension_that_repeats_a_call_has_each_decided(place: str) -> None:
+    asked: list[Any] = []
+
+    def once(args: Any) -> str:
+        asked.append(args)
+        return "allowed" if len(asked) == 1 else "blocked"
+
+    shop = beside(Twice(), place, once)
+    assert shop.call().is_error
+    assert shop.ran == [("ord_1", 50.0)]
+    assert shop.ends() == [("allowed", "succeeded"), ("blocked", "not_run")]
+
+
+@pytest.mark.parametrize(("mode", "ran"), [("enforce", []), ("observe", [("ord_1", 50.0)])])
+def test_a_guard_that_cannot_see_what_stands_behind_it_runs_nothing_in_enforce(mode: str, ran: list[Any]) -> None:
+    class Holds(Extension):
+        identifier = "com.example/holds"
+
+        async def intercept_tool_call(self, params: Any, ctx: Any, call_next: Any) -> Any:
+            async def edits(ctx: Any) -> Any:
+                return await call_next(ctx)
+
+            return await inner[0].intercept_tool_call(params, ctx, edits)
+
+    inner: list[Any] = []
+    shop = Shop(mode=mode)
+    inner.append(hook(shop.guard))
+    shop.server = MCPServer("shop", extensions=[Holds()], log_level="CRITICAL")
+    shop.server.tool(name="refund")(lambda order_id, amount: shop.ran.append((order_id, amount)))
+    assert ("guard_not_last" in text(shop.call())) is (mode == "enforce")
+    assert shop.ran == ran
+    assert shop.ends() == [("error", "not_run") if mode == "enforce" else ("observed", "succeeded")]
+
+
+def test_other_arguments_put_in_place_while_kiff_was_asked_do_not_run() -> None:
+    class Keeps(Extension):
+        identifier = "com.example/keeps"
+
+        async def intercept_tool_call(self, params: Any, ctx: Any, call_next: Any) -> Any:
+            seen.append(params)
+            return await call_next(ctx)
+
+    def decide(args: Any) -> str:
+        seen[0].arguments = {**seen[0].arguments, "amount": 9999.0}
+        seen[0].name = "wait"
+        return "allowed"
+
+    seen: list[Any] = []
+    shop = Shop(decide, extensions=[Keeps()])
+    shop.call()
+    assert shop.ran == [("ord_1", 50.0)]
+
+
+def test_arguments_changed_in_place_while_the_tool_runs_are_not_the_tool_s() -> None:
+    async def talk() -> None:
+        began, changed = asyncio.Event(), asyncio.Event()
+
+        class Later(Extension):
+            identifier = "com.example/later"
+
+            async def intercept_tool_call(self, params: Any, ctx: Any, call_next: Any) -> Any:
+                async def later() -> None:
+                    await began.wait()
+                    params.arguments["amount"] = 9999.0
+                    changed.set()
+
+                task = asyncio.create_task(later())
+                result = await call_next(ctx)
+                await task
+                return result
+
+        async def tool(ctx: Any, params: Any) -> types.CallToolResult:
+            began.set()
+            await changed.wait()
+            ran.append(params.arguments)
+            return types.CallToolResult(content=[])
+
+        server = low_level(ran)
+        composed = compose_tool_call_handler([Later()], tool)
+        server.add_request_handler("tools/call", types.CallToolRequestParams, composed)
+        attach(Guard(ScriptedClient("allowed"), agent="agent-1", mode="enforce"), server)
+        async with Client(server) as client:
+            await client.call_tool("refund", {"amount": 50})
+
+    ran: list[Any] = []
+    asyncio.run(talk())
+    assert ran == [{"amount": 50}]
+
+
+def composed(extensions: list[Any], ran: list[Any]) -> Server:
+    """A low-level server whose extensions were put around its handler by hand."""
+    server = low_level(ran)
+    entry = server.get_request_handler("tools/call")
+    assert entry is not None
+    server.add_request_handler("tools/call", entry.params_type, compose_tool_call_handler(extensions, entry.handler))
+    return server
+
+
+def call_low_level(server: Server, amount: float) -> bool:
+    async def talk() -> bool:
+        async with Client(server) as client:
+            return (await client.call_tool("refund", {"amount": amount})).is_error
+
+    return asyncio.run(talk())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "runs"), [("allowed", "allowed", 1), ("blocked", "allowed", 0), ("allowed", "blocked", 0)]
+)
+def test_two_guards_both_decide_on_what_an_extension_between_them_made(first: str, second: str, runs: int) -> None:
+    ran: list[Any] = []
+    kiffs = [ScriptedClient(first), ScriptedClient(second)]
+    one, two = (hook(Guard(kiff, agent="agent-1", mode="enforce")) for kiff in kiffs)
+    assert call_low_level(composed([one, Edits(), two], ran), 50) is not bool(runs)
+    assert ran == [{"amount": 9999.0}] * runs
+    assert {each.args["amount"] for kiff in kiffs for each in kiff.decides} == {9999.0}
+
+
+def test_a_handler_that_only_looks_like_the_sdk_s_is_not_taken_apart() -> None:
+    def checks(extensions: str, handler: Any) -> Any:
+        async def wrapped(ctx: Any, params: Any) -> Any:
+            seen.append(extensions)
+            return await handler(ctx, params)
+
+        return wrapped
+
+    ran: list[Any] = []
+    seen: list[Any] = []
+    server = low_level(ran)
+    entry = server.get_request_handler("tools/call")
+    assert entry is not None
+    server.add_request_handler("tools/call", entry.params_type, checks("my own", entry.handler))
+    attach(Guard(ScriptedClient(), agent="agent-1", mode="enforce"), server)
+    assert not call_low_level(server, 50)
+    assert seen == ["my own"] and ran == [{"amount": 50}]
+
+
+def test_extensions_that_cannot_be_told_from_the_tools_are_refused() -> None:
+    server = MCPServer("shop", extensions=[Edits()], log_level="CRITICAL")
+    entry = server._lowlevel_server.get_request_handler("tools/call")
+    assert entry is not None
+    kept = [entry.handler]
+    server._lowlevel_server.add_request_handler(
+        "tools/call", entry.params_type, lambda ctx, params: kept[0](ctx, params)
+    )
+    with pytest.raises(ConfigurationError, match="`Edits`"):
+        attach(Guard(ScriptedClient(), mode="enforce"), server)
 
 
 def test_the_hook_is_no_middleware_and_says_so_by_failing() -> None:

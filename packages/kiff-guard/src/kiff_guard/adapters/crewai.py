@@ -1,20 +1,23 @@
 """CrewAI: the hooks before and after a tool call, for every crew of the process, and the tools' bodies beneath them.
 
 CrewAI asks its hooks, and then runs the tool as often as it likes: a body that fails is tried again, a cached result
-or a spent limit runs none at all. So a vote of the guard is good for one run of the body, and the body says itself
-whether it ran and how it ended. A hook that raises lets the tool run: nothing is raised here, no is `False`.
+or a spent limit runs none at all. So a vote of the guard is good for one run of the body with the arguments that were
+decided on, and the body says itself whether it ran and how it ended. A hook that raises lets the tool run: nothing is
+raised here, no is `False`.
 """
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import wraps
 from inspect import isawaitable, iscoroutinefunction, signature
 from threading import Lock, get_ident
 from typing import Any
 
 from kiff_guard.adapters import framework
-from kiff_guard.arguments import same
+from kiff_guard.arguments import digest, same
 from kiff_guard.decision import Decision
 from kiff_guard.guard import Guard
 
@@ -121,7 +124,11 @@ class KiffHooks:
         return None
 
     def _keep(self, vote: _Vote) -> None:
+        """CrewAI ends one call of a thread before it begins the next: a vote that was left behind is good for none."""
         with self._lock:
+            for each in self._votes.values():
+                if each.thread == vote.asked_in and not each.ran:
+                    each.leave()
             self._votes[id(vote.args)] = vote
 
     def after(self, context: Any) -> str | None:
@@ -162,7 +169,7 @@ class KiffHooks:
         known = _body_of(self, inner)
         if known is None:
             names = framework("crewai.utilities.string_utils", extra=ADAPTER)
-            known = _Body(self, names.sanitize_tool_name(tool.name), inner)
+            known = _Body(self, names.sanitize_tool_name(tool.name), inner, getattr(tool, "args_schema", None))
             object.__setattr__(tool, name, known.wrapper())
             with self._lock:
                 self._bodies.append((tool, name, known))
@@ -170,13 +177,18 @@ class KiffHooks:
 
 
 class _Vote:
-    """One call that was decided on."""
+    """One call that was decided on.
+
+    Attributes:
+        thread: where CrewAI runs the body; None if it may be anywhere, which is so where it awaits the call.
+    """
 
     def __init__(self, decision: Decision, args: Any, body: _Body | None) -> None:
         self.decision = decision
         self.args = args
         self.body = body
-        self.thread = get_ident()
+        self.asked_in = get_ident()
+        self.thread = None if _in_a_loop() else self.asked_in
         self.ran = False
         self.ended = False
         self.changed = False
@@ -201,10 +213,11 @@ class _Vote:
 class _Body:
     """What one tool does, guarded: a vote lets it run once."""
 
-    def __init__(self, hooks: KiffHooks, tool: str, inner: Callable[..., Any]) -> None:
+    def __init__(self, hooks: KiffHooks, tool: str, inner: Callable[..., Any], schema: Any) -> None:
         self.hooks = hooks
         self.tool = tool
         self.inner = inner
+        self.schema = schema
         self.votes: list[_Vote] = []
         self._lock = Lock()
 
@@ -225,7 +238,7 @@ class _Body:
         return body
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        vote, first = self._take(kwargs)
+        vote, first = self._take(args, kwargs)
         if vote is None or (not first and self.hooks.guard.mode == "observe"):
             return self._unasked(args, kwargs)
         if not first:
@@ -259,17 +272,29 @@ class _Body:
             raise
         return self._succeeded(vote, value)
 
-    def _take(self, args: dict[str, Any]) -> tuple[_Vote | None, bool]:
-        """The vote of this very call, and whether this is its first run. CrewAI may run the body in another thread."""
+    def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[_Vote | None, bool]:
+        """The vote of this very call, and whether this is its first run."""
+        if args:  # CrewAI names them all
+            return None, False
+        given, thread = digest(kwargs), get_ident()
         with self._lock:
-            here = [each for each in self.votes if each.thread == get_ident()]
-            votes = here or [each for each in self.votes if _about(each, args)]
+            votes = [each for each in self.votes if each.thread in (None, thread) and self._is_about(each, given)]
+            votes = [each for each in votes if each.asked_in == thread] or votes
             waiting = [each for each in votes if not each.ran]
-            vote = waiting[0] if waiting else votes[-1] if votes else None
+            vote = waiting[-1] if waiting else votes[-1] if votes else None
             if vote is None:
                 return None, False
             first, vote.ran = not vote.ran, True
             return vote, first
+
+    def _is_about(self, vote: _Vote, given: str) -> bool:
+        """Was it given for the arguments with this digest? CrewAI completes and converts them by the tool's schema."""
+        if digest(vote.args) == given:
+            return True
+        with suppress(Exception):  # a schema is anybody's code, and one that refuses them lets nothing run
+            known = {name: value for name, value in vote.args.items() if name in self.schema.model_fields}
+            return digest(self.schema.model_validate(known).model_dump()) == given
+        return False
 
     def _check(self, vote: _Vote) -> None:
         """The last look: other hooks had the arguments too."""
@@ -292,9 +317,12 @@ class _Body:
         return result
 
 
-def _about(vote: _Vote, args: dict[str, Any]) -> bool:
-    """Was it given for these arguments? CrewAI may have completed them, and made numbers of texts."""
-    return all(name in args and str(args[name]) == str(value) for name, value in vote.args.items())
+def _in_a_loop() -> bool:
+    try:
+        get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _body_of(hooks: KiffHooks, function: Any) -> _Body | None:

@@ -2,13 +2,13 @@
 
     server.add_middleware(hook(guard))      # after all others
 
-Its rule: what is decided is what is executed. A middleware that stands behind the guard could change the arguments
-after they were decided on, so with one there, in enforce, no tool runs.
+Its rule: what is decided is what is executed. A middleware that stands behind the guard, on its server or on one that
+is mounted in it, could change the arguments after they were decided on, so with one there, in enforce, no tool runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from kiff_guard.adapters import framework
 from kiff_guard.adapters.mcp_calls import FORM, QUESTION, Call, Seam, answer_of, can_ask, told, trace_of
-from kiff_guard.decision import ERROR, Decision
+from kiff_guard.decision import Decision
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
 
@@ -41,8 +41,8 @@ def hook(guard: Guard, *, fail_closed: bool | None = None) -> Any:
 def attach(guard: Guard, server: Any, *, fail_closed: bool | None = None) -> Any:
     """Guards a server that is there already, or a proxy in front of another one, and returns it.
 
-    What is mounted in it is guarded with it; middleware of what is mounted stands behind the guard and sees arguments
-    after they were decided on, so guard such a server by itself.
+    What is mounted in it is guarded with it. A mounted server that has middleware of its own is to be attached too:
+    that middleware stands behind this guard.
     """
     if not hasattr(server, "add_middleware"):
         raise ConfigurationError(f"server: a `{type(server).__name__}` takes no middleware; expected a FastMCP")
@@ -128,17 +128,47 @@ def _connection(request: Any) -> str:
 
 def _behind(middleware: Any, context: Any) -> str:
     """The name of what would have the call after the guard and could change or repeat it; "" if there is nothing."""
-    base = framework("fastmcp.server.middleware", extra=EXTRA).Middleware
     server = getattr(context, "fastmcp", None)
+    name = _free(server, lambda each: each is middleware)
+    if name:
+        return f"`{name[:80]}`"
+    for mounted in _mounted(server, set()):
+        name = _free(mounted, _enforces)
+        if name:
+            return f"`{name[:80]}` of the mounted server `{str(getattr(mounted, 'name', ''))[:80]}`"
+    return ""
+
+
+def _free(server: Any, guards: Callable[[Any], bool]) -> str:
+    """The name of what has a server's calls after its last guard, or without one; "" if there is nothing."""
+    base = framework("fastmcp.server.middleware", extra=EXTRA).Middleware
     chain = list(getattr(server, "middleware", ()))
-    at = max((place for place, each in enumerate(chain) if each is middleware), default=len(chain))
+    at = max((place for place, each in enumerate(chain) if guards(each)), default=-1)
     for each in chain[at + 1 :]:
+        if type(each) is _middleware():
+            continue  # another guard changes and repeats nothing
         if any(getattr(type(each), name, None) is not getattr(base, name) for name in _SEES_CALLS):
             return type(each).__name__
     for each in getattr(server, "_extensions", {}).values():
         if _intercepts(type(each)):
             return type(each).__name__
     return ""
+
+
+def _enforces(middleware: Any) -> bool:
+    return type(middleware) is _middleware() and getattr(middleware, "mode", "") == "enforce"
+
+
+def _mounted(provider: Any, seen: set[int]) -> Iterator[Any]:
+    """The servers that are mounted below a server or another provider of tools, at any depth."""
+    if provider is None or id(provider) in seen:
+        return
+    seen.add(id(provider))
+    server = getattr(provider, "server", None)
+    if server is not None and hasattr(server, "middleware"):
+        yield server
+    for each in (server, getattr(provider, "_inner", None), *getattr(provider, "providers", ())):
+        yield from _mounted(each, seen)
 
 
 def _intercepts(extension: type) -> bool:
@@ -157,21 +187,18 @@ def _middleware() -> type:
         def __init__(self, seam: Seam) -> None:
             self._seam = seam
 
+        @property
+        def mode(self) -> str:
+            return self._seam.guard.mode
+
         async def on_call_tool(self, context: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:
             answers = _Answers(context.fastmcp_context)
             call = _call(context.message, context.fastmcp_context)
             if call.returns:
                 _forget(context.fastmcp_context)
-            behind = _behind(self, context.fastmcp_context) if self._seam.guard.mode == "enforce" else ""
+            behind = _behind(self, context.fastmcp_context) if self.mode == "enforce" else ""
             if behind:
-                reason = (
-                    f"guard_not_last: `{behind[:80]}` could change the call after it was decided; add the guard last"
-                )
-                decision = Decision(ERROR, reason, reasons=("guard_not_last",), tool=call.tool)
-                self._seam.guard.record_withheld(
-                    call.tool, call.arguments, decision, call_id=call.call_id, adapter=ADAPTER
-                )
-                return answers.withheld(decision)
+                return self._seam.not_last(call, answers, behind)
             return await self._seam(call, lambda: call_next(context), answers)
 
     return KIFF

@@ -22,13 +22,14 @@ _ASKED = "adk_request_confirmation"
 _NEVER_BEGAN = "Invoking `{}()` failed as the following mandatory input parameters are not present"
 _GUARDS = "_kiff_guards"
 """On the context of a call: the guards that were told of it. A tool may be shared by agents with different ones."""
-_in_a_tool: ContextVar[bool] = ContextVar("kiff_in_a_tool", default=False)
+_around_us: ContextVar[tuple[Guard, ...]] = ContextVar("kiff_around_us", default=())
+"""The guards that let the tools run within which this runs."""
 
 
 def hook(guard: Guard, *, fail_closed: bool | None = None) -> Any:
     """A plugin: `Runner(..., plugins=[hook(guard)])`. It sees all agents below the runner."""
     base = framework("google.adk.plugins.base_plugin", extra=ADAPTER).BasePlugin
-    seam = _Seam(guard, fail_closed)
+    seam = _Seam(guard, fail_closed, is_plugin=True)
 
     class KiffPlugin(base):  # type: ignore[misc, valid-type]  # a class of the framework's
         async def before_tool_callback(self, *, tool: Any, tool_args: Any, tool_context: Any) -> Any:
@@ -68,15 +69,27 @@ def kiff_before_tool_callback(guard: Guard, fail_closed: bool = True) -> Any:
 
 
 class _Seam:
-    """The guard at one place of ADK's."""
+    """The guard at one place of ADK's.
 
-    def __init__(self, guard: Guard, fail_closed: bool | None) -> None:
+    Args:
+        is_plugin: an agent that is a tool has it too then, unless its tool takes no plugins.
+        only_within: only for what runs within a tool that this guard let run, if any guard did.
+    """
+
+    def __init__(
+        self, guard: Guard, fail_closed: bool | None, *, is_plugin: bool = False, only_within: bool = False
+    ) -> None:
         self.guard = guard
         self.fail_closed = fail_closed
+        self.is_plugin = is_plugin
+        self.only_within = only_within
         self._votes: dict[int, tuple[Any, Decision]] = {}
 
     async def before(self, tool: Any, args: Any, context: Any) -> dict[str, Any] | None:
         """Before anything may run: the guard is put around the tool. None lets ADK go on."""
+        if self.only_within and self.guard not in (_around_us.get() or (self.guard,)):
+            return None
+        self._listen_below(tool)
         guards = vars(context).setdefault(_GUARDS, [])
         if not _is_live(context) and self.around(tool):
             guards.append(self.guard)
@@ -88,6 +101,14 @@ class _Seam:
         for each in _nodes(root, set()):
             if hasattr(getattr(each, "tool", None), "run_async"):
                 self.around(each.tool)
+
+    def _listen_below(self, tool: Any) -> None:
+        """An agent that is a tool has a runner of its own, with no plugins if it takes none: it gets the callbacks."""
+        if self.is_plugin and getattr(tool, "include_plugins", True):
+            return
+        for each in _nodes(getattr(tool, "agent", None), set()):
+            if hasattr(each, "before_tool_callback") and not _listens(each, self.guard):
+                _listen(each, _Seam(self.guard, self.fail_closed, only_within=True))
 
     def around(self, tool: Any) -> bool:
         """Puts the guard around what a tool does. Once is enough; False if the tool takes no such thing."""
@@ -112,11 +133,12 @@ class _Seam:
         """The call itself. What ADK lets run, KIFF decides on here."""
         if self._was_declined(context):
             return _declined(tool.name)
+        self._listen_below(tool)  # the tool of a workflow's node may have been asked about by nobody
         try:
             return await self.guard.aevaluate(
                 tool.name,
                 args,
-                lambda: _within(inner, args, context),
+                lambda: _within(self.guard, inner, args, context),
                 failed=partial(_failure, tool.name),
                 **self._known(context),
             )
@@ -164,13 +186,13 @@ def _guards_around(function: Any) -> Iterator[Guard]:
         function = getattr(function, "__wrapped__", None)
 
 
-async def _within(inner: Any, args: Any, context: Any) -> Any:
+async def _within(guard: Guard, inner: Any, args: Any, context: Any) -> Any:
     """Runs a tool. What runs within it, such as another agent, has no one to ask for a confirmation."""
-    token = _in_a_tool.set(True)
+    token = _around_us.set((*_around_us.get(), guard))
     try:
         return await inner(args=args, tool_context=context)
     finally:
-        _in_a_tool.reset(token)
+        _around_us.reset(token)
 
 
 def _answer(decision: Decision, context: Any) -> dict[str, Any]:
@@ -183,7 +205,7 @@ def _answer(decision: Decision, context: Any) -> dict[str, Any]:
 
 def _can_pause(context: Any) -> bool:
     """ADK asks once for each call, and for none that runs within another tool."""
-    return bool(context.function_call_id) and context.tool_confirmation is None and not _in_a_tool.get()
+    return bool(context.function_call_id) and context.tool_confirmation is None and not _around_us.get()
 
 
 def _declined(tool: str) -> dict[str, Any]:
@@ -247,6 +269,10 @@ def _listen(agent: Any, seam: _Seam) -> None:
     agent.on_tool_error_callback = [_failed(seam), *_listed(agent.on_tool_error_callback)]
 
 
+def _listens(agent: Any, guard: Guard) -> bool:
+    return any(getattr(each, "kiff_guard", None) is guard for each in _listed(agent.before_tool_callback))
+
+
 def _listed(callbacks: Any) -> list[Any]:
     if callbacks is None:
         return []
@@ -257,6 +283,7 @@ def _before(seam: _Seam) -> Any:
     async def kiff_before_tool(tool: Any, args: Any, tool_context: Any) -> Any:
         return await seam.before(tool, args, tool_context)
 
+    kiff_before_tool.kiff_guard = seam.guard  # type: ignore[attr-defined]
     return kiff_before_tool
 
 

@@ -1,6 +1,7 @@
 """LlamaIndex: the step `call_tool` of an AgentWorkflow, or of an agent that runs alone (FunctionAgent, ReActAgent).
 
 Both have a step of their own; the guard stands around it, so the framework's code for running a tool stays its own.
+A guarded agent in a workflow that is not guarded would pass it: there the agent takes no step.
 A withheld call is told to the model as a failed one, and the run goes on. One that a person may approve waits by the
 workflow's own means; its step then begins anew, and so does the question to KIFF.
 """
@@ -10,9 +11,9 @@ from __future__ import annotations
 from asyncio import Lock, get_running_loop
 from asyncio import TimeoutError as Timeout
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
-from types import MethodType
 from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -20,12 +21,14 @@ from weakref import WeakValueDictionary
 from kiff_guard.adapters import framework
 from kiff_guard.arguments import digest
 from kiff_guard.decision import Decision, Hold
-from kiff_guard.errors import ActionFailed
+from kiff_guard.errors import ActionFailed, ConfigurationError
 from kiff_guard.guard import Guard
 
 ADAPTER = "llama-index"
 _SESSION = "kiff_session"
 _UNKNOWN = "Tool {} not found. Please select a tool that is available."
+_stepping: ContextVar[tuple[tuple[Guard, Any], ...]] = ContextVar("kiff_stepping", default=())
+"""The guards of the workflow whose step this is, each with the context of its run."""
 
 
 def hook(guard: Guard, *, fail_closed: bool | None = None, wait_seconds: float | None = None) -> Callable[[Any], Any]:
@@ -36,22 +39,22 @@ def hook(guard: Guard, *, fail_closed: bool | None = None, wait_seconds: float |
             does not wait: the model is told, and may call again later.
     """
     framework("llama_index.core.agent.workflow", extra=ADAPTER)
-    step = _Step(guard, fail_closed, wait_seconds)
-
-    def guarded(agent_class: Any) -> Any:
-        members = {"call_tool": step.around(agent_class.call_tool), "__module__": agent_class.__module__}
-        return type(agent_class)(agent_class.__name__, (agent_class,), members)
-
-    return guarded
+    return _Step(guard, fail_closed, wait_seconds).guarded
 
 
 def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None, wait_seconds: float | None = None) -> Any:
-    """Guards an AgentWorkflow or an agent that is there already, and gives it back; a workflow with all its agents."""
+    """Guards an AgentWorkflow or an agent that is there already, and gives it back; a workflow with all its agents.
+
+    It is of a guarded class from now on, and so are its copies.
+    """
     framework("llama_index.core.agent.workflow", extra=ADAPTER)
     step = _Step(guard, fail_closed, wait_seconds)
     for each in (agent, *(getattr(agent, "agents", None) or {}).values()):
-        inner = getattr(type(each), "call_tool")  # noqa: B009  # the class's own, whoever was attached before
-        object.__setattr__(each, "call_tool", MethodType(step.around(inner), each))
+        own = getattr(type(each), "kiff_attached_to", type(each))  # whoever was attached before
+        attached = step.guarded(own)
+        if attached is not own:
+            attached.kiff_attached_to = own
+        object.__setattr__(each, "__class__", attached)
     return agent
 
 
@@ -91,10 +94,52 @@ class _Step:
         self._waiting: dict[tuple[str, ...], Decision] = {}
         self._turns: WeakValueDictionary[tuple[Any, ...], Lock] = WeakValueDictionary()
 
+    def guarded(self, agent_class: Any) -> Any:
+        """A class like this one, with the guard in its steps. One that has this guard already stays as it is."""
+        if getattr(agent_class.call_tool, "kiff_guard", None) is self.guard:
+            return agent_class
+        members = {
+            "__module__": agent_class.__module__,
+            "call_tool": self.around(agent_class.call_tool),
+            "run_agent_step": self._stepping(agent_class.run_agent_step),
+        }
+        if hasattr(agent_class, "take_step"):
+            members["take_step"] = self._only_in_a_step(agent_class.take_step)
+        return type(agent_class)(agent_class.__name__, (agent_class,), members)
+
+    def _stepping(self, inner: Any) -> Any:
+        """The step before the tools are called: it says to the agent that this guard will be asked about them."""
+
+        @wraps(inner)
+        async def run_agent_step(agent: Any, ctx: Any, ev: Any) -> Any:
+            token = _stepping.set((*_stepping.get(), (self.guard, ctx)))
+            try:
+                return await inner(agent, ctx, ev)
+            finally:
+                _stepping.reset(token)
+
+        return run_agent_step
+
+    def _only_in_a_step(self, inner: Any) -> Any:
+        """What an agent does in any workflow, its own or another: it names the tools that are to be called."""
+
+        @wraps(inner)
+        async def take_step(agent: Any, ctx: Any, *args: Any, **kwargs: Any) -> Any:
+            is_guarded = any(guard is self.guard and each is ctx for guard, each in _stepping.get())
+            if not is_guarded and self.guard.mode != "observe":
+                raise ConfigurationError(
+                    f"agent `{agent.name}` has a guard, and the workflow that runs it has not: it would call the"
+                    " agent's tools past the guard; write `attach(guard, workflow)`"
+                )
+            output = await inner(agent, ctx, *args, **kwargs)
+            for call in () if is_guarded else output.tool_calls:
+                self.guard.observe(call.tool_name, call.tool_kwargs, call_id=_call_id(call), adapter=ADAPTER)
+            return output
+
+        return take_step
+
     def around(self, inner: Any) -> Any:
-        """A step like `inner`, with the guard before it. Around a step of this guard's there is nothing to add."""
-        if getattr(inner, "kiff_guard", None) is self.guard:
-            return inner
+        """A step like `inner`, with the guard before it."""
 
         @wraps(inner)  # the framework finds a step by what it noted on the function
         async def call_tool(agent: Any, ctx: Any, ev: Any) -> Any:

@@ -2,16 +2,18 @@
 
     server = MCPServer("shop", extensions=[hook(guard)])
 
-Its rule: what is decided is what is executed. Middleware may rewrite a request before it is validated; an extension
-sees what the tool will be given, and nothing after it can change that.
+Its rule: what is decided is what is executed. Middleware may rewrite a request, and other extensions may change or
+repeat it, wherever they stand in the list: the guard comes after all of them, and gives the tool a copy of its own.
 
 A server that is not yours to change, or is made with SDK 1.x or another language, is guarded by `kiff-mcp`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
 from functools import cache
+from types import FunctionType
 from typing import Any
 from uuid import uuid4
 
@@ -27,9 +29,16 @@ IDENTIFIER = "dev.kiff/guard"
 METHOD = "tools/call"
 MODERN = "2026-07-28"
 
+_SDK = "mcp.server.extension"
+
+_Handler = Callable[[Any, Any], Awaitable[Any]]
+_Next = Callable[[Any], Awaitable[Any]]
+
 
 def hook(guard: Guard, *, fail_closed: bool | None = None) -> Any:
-    """The extension that guards a server's tools: `MCPServer(name, extensions=[hook(guard)])`. Give it last.
+    """The extension that guards a server's tools: `MCPServer(name, extensions=[hook(guard)])`.
+
+    It decides next to the tool, also when other extensions come after it in the list.
 
     Args:
         guard: decides.
@@ -47,17 +56,37 @@ def attach(guard: Guard, server: Any, *, fail_closed: bool | None = None) -> Any
     entry = low_level.get_request_handler(METHOD) if hasattr(low_level, "get_request_handler") else None
     if entry is None:
         raise ConfigurationError(f"server: a `{type(server).__name__}` has no handler for {METHOD} to guard")
-    seam = Seam(guard, ADAPTER, fail_closed)
-
-    async def guarded(context: Any, params: Any) -> Any:
-        return await _called(seam, context, params, lambda: entry.handler(context, params))
-
+    extensions, handler = _handled(server, entry.handler)
+    guarded = _guarded(Seam(guard, ADAPTER, fail_closed), handler)
+    if extensions:
+        guarded = framework(_SDK, extra=EXTRA).compose_tool_call_handler(extensions, guarded)
     low_level.add_request_handler(METHOD, entry.params_type, guarded)
     return server
 
 
-async def _called(seam: Seam, context: Any, params: Any, run: Callable[[], Awaitable[Any]]) -> Any:
-    call = Call(
+def _guarded(seam: Seam, handler: _Handler) -> _Handler:
+    async def guarded(context: Any, params: Any) -> Any:
+        return await _called(seam, context, params, handler)
+
+    return guarded
+
+
+async def _called(seam: Seam, context: Any, params: Any, handler: _Handler) -> Any:
+    """Has a call decided, and gives the handler what was decided: no one else holds its arguments."""
+    call = _call(context, params)
+    arguments = params.arguments
+
+    def run() -> Awaitable[Any]:
+        own: dict[str, Any] = {"name": call.tool, "arguments": deepcopy(arguments)}
+        if call.returns:  # our state is of no use to the tool
+            own |= {"request_state": None, "input_responses": None}
+        return handler(context, params.model_copy(update=own))
+
+    return await seam(call, run, _Answers(context))
+
+
+def _call(context: Any, params: Any) -> Call:
+    return Call(
         tool=params.name,
         arguments=params.arguments or {},
         call_id=f"{_connection(context)}:{context.request_id}",
@@ -66,9 +95,61 @@ async def _called(seam: Seam, context: Any, params: Any, run: Callable[[], Await
         state=getattr(params, "request_state", None),
         answer=answer_of(getattr(params, "input_responses", None)),
     )
-    if call.returns:  # our state is of no use to the tool
-        params.request_state = params.input_responses = None
-    return await seam(call, run, _Answers(context))
+
+
+def _handled(server: Any, handler: _Handler) -> tuple[Sequence[Any], _Handler]:
+    """A server's extensions, and the handler that they stand around."""
+    held = _held(handler)
+    if {"extensions", "handler"} <= held.keys():
+        return held["extensions"], held["handler"]
+    base: Any = framework(_SDK, extra=EXTRA).Extension
+    for each in getattr(server, "_extensions", ()):
+        if type(each).intercept_tool_call is not base.intercept_tool_call:
+            raise ConfigurationError(
+                f"server: its extension `{type(each).__name__}` cannot be told from its tools; "
+                "make the server with extensions=[..., hook(guard)]"
+            )
+    return (), handler
+
+
+def _inside(call_next: Any) -> tuple[list[Any], _Handler] | None:
+    """The extensions from here to the tool, and the tool's handler; None where they cannot be seen.
+
+    The SDK makes one function for each and keeps in its closure what that one calls; so do `_around` and `_last`, for
+    the next guard.
+    """
+    extensions: list[Any] = []
+    while True:
+        held = _held(call_next)
+        if {"extension", "call_next"} <= held.keys():
+            extensions.append(held["extension"])
+            call_next = held["call_next"]
+        elif {"handler", "params"} <= held.keys():
+            return extensions, held["handler"]
+        else:
+            return None
+
+
+def _held(function: Any) -> dict[str, Any]:
+    """What a function of the SDK, or one of ours, holds of the place where it was made."""
+    if not isinstance(function, FunctionType) or function.__module__ not in (_SDK, __name__):
+        return {}
+    cells = function.__closure__ or ()
+    return {name: cell.cell_contents for name, cell in zip(function.__code__.co_freevars, cells, strict=True)}
+
+
+def _around(extension: Any, params: Any, call_next: _Next) -> _Next:
+    async def call(context: Any) -> Any:
+        return await extension.intercept_tool_call(params, context, call_next)
+
+    return call
+
+
+def _last(handler: _Handler, params: Any) -> _Next:
+    async def call(context: Any) -> Any:
+        return await handler(context, params)
+
+    return call
 
 
 class _Answers:
@@ -119,7 +200,7 @@ def _session(context: Any) -> str | None:
 
 @cache
 def _extension() -> type:
-    base: Any = framework("mcp.server.extension", extra=EXTRA).Extension
+    base: Any = framework(_SDK, extra=EXTRA).Extension
 
     class KIFF(base):  # type: ignore[misc]  # the framework's class is known when it is there
         """Every tool call of the server is decided by KIFF."""
@@ -129,7 +210,20 @@ def _extension() -> type:
         def __init__(self, seam: Seam) -> None:
             self._seam = seam
 
-        async def intercept_tool_call(self, params: Any, ctx: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:
-            return await _called(self._seam, ctx, params, lambda: call_next(ctx))
+        async def intercept_tool_call(self, params: Any, ctx: Any, call_next: _Next) -> Any:
+            inside = _inside(call_next)
+            if inside is None:
+                return await self._blind(params, ctx, call_next)
+            extensions, handler = inside
+            chain = _last(_guarded(self._seam, handler), params)
+            for each in reversed(extensions):
+                chain = _around(each, params, chain)
+            return await chain(ctx)
+
+        async def _blind(self, params: Any, ctx: Any, call_next: _Next) -> Any:
+            """Nobody can say what stands between here and the tool."""
+            if self._seam.guard.mode == "enforce":
+                return self._seam.not_last(_call(ctx, params), _Answers(ctx), "something that the guard cannot see")
+            return await _called(self._seam, ctx, params, lambda context, _: call_next(context))
 
     return KIFF

@@ -93,6 +93,15 @@ class Seam:
             result, held = await self._decided(call, run, answers)
         return result if held is None else answers.withheld(held)
 
+    def not_last(self, call: Call, answers: Answers, behind: str) -> Any:
+        """What says that a call did not run, because something behind the guard could still change or repeat it."""
+        reason = f"guard_not_last: {behind} could change the call after it was decided; add the guard last"
+        decision = Decision(ERROR, reason, reasons=("guard_not_last",), tool=call.tool)
+        self.guard.record_withheld(
+            call.tool, call.arguments, decision, call_id=call.call_id, session=call.session, adapter=self.adapter
+        )
+        return answers.withheld(decision)
+
     async def _decided(
         self, call: Call, run: Callable[[], Awaitable[Any]], answers: Answers
     ) -> tuple[Any, Decision | None]:

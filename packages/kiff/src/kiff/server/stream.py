@@ -185,11 +185,13 @@ class Stream:
         self._read = read
         self._after = after
         self._size: int | None = None  # not known: the next read asks
+        self._heard = 0
         self._sent_at = time.monotonic()
         self._woken = asyncio.Event()
 
     def wake(self, size: int = 0) -> None:
         """Says that the log has so many records, or that it is time to look around."""
+        self._heard = max(self._heard, size)  # a read that is under way may have asked before
         if self._size is not None:
             self._size = max(self._size, size)
         self._woken.set()
@@ -216,7 +218,7 @@ class Stream:
                 page = await asyncio.to_thread(self._read, self._after, self._size)
             except KiffError:
                 return None  # the key is good no longer, or the store cannot serve: asking again tells which
-            self._after, self._size = page.after, max(page.size, self._size or 0)
+            self._after, self._size = page.after, max(page.size, self._heard)
             if page.data:
                 return page.data
             if self._silence() <= 0:  # the id moves on, so that nothing read here is read again
