@@ -133,21 +133,28 @@ def test_arguments_that_no_decision_can_be_bound_to_are_withheld(outside: Outsid
 
 
 def test_a_ledger_that_cannot_write_withholds_and_gives_the_clearance_back(outside: Outside) -> None:
-    class Full:
+    class Full(list[Receipt]):
+        full = True
+
         def open(self, receipt: Receipt) -> None:
             raise LedgerError("no space left")
 
         def append(self, receipt: Receipt) -> None:
-            raise LedgerError("no space left")
+            if self.full:
+                raise LedgerError("no space left")
+            super().append(receipt)
 
-    client = ScriptedClient()
-    guard = enforcing(client, ledger=Full())
+    client, ledger = ScriptedClient(), Full()
+    guard = enforcing(client, ledger=ledger)
     with pytest.raises(Hold, match="ledger_failed"):
         guard.evaluate("refund", ARGS, outside.act)
     assert outside.done == []
     assert [each.status for each in client.settles] == ["cancelled"]
     with pytest.raises(LedgerError, match="1 receipts cannot be written down"):
         guard.flush()
+    ledger.full = False
+    guard.flush()
+    assert [each.outcome for each in ledger] == ["error"]
 
 
 def test_a_receipt_that_could_not_be_written_after_the_run_is_written_later(outside: Outside) -> None:
