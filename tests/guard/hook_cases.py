@@ -35,7 +35,7 @@ def before(
     agent: str, tool: str = TOOL, args: Any = ARGS, call: str = "call_1", session: str = "sess_1"
 ) -> dict[str, Any]:
     """The event before a call, as the agent tells it."""
-    told = {"tool_name": tool, "tool_input": args, "cwd": "/work"}
+    told = {"tool_name": tool, "tool_input": args, "cwd": "/project"}
     if agent == "gemini":
         return {"hook_event_name": "BeforeTool", "session_id": session, **told}
     if agent == "cursor":

@@ -147,7 +147,7 @@ def test_cursor_tells_the_exit_code_of_its_shell(observed: Place) -> None:
 
 
 def test_cursors_older_events_are_understood(observed: Place) -> None:
-    base = {"conversation_id": "s", "cwd": "/work"}
+    base = {"conversation_id": "s", "cwd": "/project"}
     shell = {**base, "command": "ls"}
     observed.hook("cursor", {**shell, "hook_event_name": "beforeShellExecution"}, "--mode", "observe")
     observed.hook("cursor", {**shell, "hook_event_name": "afterShellExecution", "output": ""}, "--mode", "observe")

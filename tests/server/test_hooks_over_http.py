@@ -30,7 +30,7 @@ def bind(shop: Served, tools: list[Any], key: str = "owner", **said: Any) -> Tol
 
 def event(name: str, order: str = "ord_1", call: str = "toolu_1", tool: str = REFUND, **said: Any) -> dict[str, Any]:
     given = {"order_id": order, "amount": 49.0, "reason": "customer request"}
-    base = {"hook_event_name": name, "session_id": "sess_1", "cwd": "/work", "permission_mode": "default"}
+    base = {"hook_event_name": name, "session_id": "sess_1", "cwd": "/project", "permission_mode": "default"}
     return {**base, "tool_name": tool, "tool_input": given, "tool_use_id": call, **said}
 
 
