@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from kiff_guard.errors import ArgumentsRefused
+from kiff_guard.strict_json import no_number, once
 
 DEPTH_LIMIT = 32
 BYTES_LIMIT = 256 * 1024
@@ -100,23 +101,11 @@ def _parsed(text: str | bytes) -> Any:
     if not text.strip():
         return {}
     try:
-        return json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant)
+        return json.loads(text, object_pairs_hook=once, parse_constant=no_number)
     except ValueError as error:
         raise ArgumentsRefused(f"the arguments are no JSON object: {error}") from error
     except RecursionError:
         raise ArgumentsRefused(f"the arguments are nested deeper than {DEPTH_LIMIT}") from None
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuses a name that stands twice: readers disagree on which one counts, and one of them runs the tool."""
-    names = dict(pairs)
-    if len(names) != len(pairs):
-        raise ArgumentsRefused("an argument is given twice")
-    return names
-
-
-def _constant(name: str) -> None:
-    raise ArgumentsRefused(f"`{name}` is no number that JSON knows")
 
 
 def _plain(value: Any, depth: int) -> Any:

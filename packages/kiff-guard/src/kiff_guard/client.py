@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kiff_guard.address import read_address, read_proxy
 from kiff_guard.decision import (
@@ -22,9 +22,11 @@ from kiff_guard.decision import (
     LIMIT_EXCEEDED,
     OBSERVED,
     UNMAPPED,
+    UNMAPPED_POLICIES,
     Decision,
 )
 from kiff_guard.errors import ArgumentsRefused, BadAnswer, ConfigurationError, Refused
+from kiff_guard.strict_json import no_number, once
 from kiff_guard.tool_map import AmbiguousTool, ToolMap, split
 from kiff_guard.transport import Deadline, Reply, Transport
 
@@ -38,7 +40,6 @@ T = TypeVar("T")
 DEFAULT_URL = "https://api.kiff.dev"
 BODY_BYTES = 256 * 1024
 """What KIFF takes at most."""
-UNMAPPED_POLICIES = ("withhold", "allow", "observe")
 WITHHOLDING = (APPROVAL_REQUIRED, BLOCKED, INVALID, LIMIT_EXCEEDED)
 WITHHELD_BY_STATUS = {400: INVALID, 404: INVALID, 413: INVALID, 429: LIMIT_EXCEEDED}
 """What a refusal is when its body does not say; `blocked`, if it is not here. A refusal is a decision, and no failure:
@@ -363,7 +364,7 @@ class HTTPClient:
         if 300 <= reply.status < 400:
             raise BadAnswer(f"{self.url} answered with a redirect ({reply.status}), and the key goes to no other place")
         try:
-            found = json.loads(reply.raw.decode(), object_pairs_hook=_pairs, parse_constant=_no_number)
+            found = json.loads(reply.raw.decode(), object_pairs_hook=once, parse_constant=no_number)
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
@@ -492,14 +493,3 @@ def _written(body: Any) -> bytes:
 
 def _without_none(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
-    return found
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")

@@ -16,6 +16,8 @@ OBSERVED = "observed"
 """Nobody was asked: the guard only looks on."""
 UNMAPPED = "unmapped"
 """KIFF does not govern this tool, and the guard was told to let such tools run."""
+UNMAPPED_POLICIES = ("withhold", "allow", "observe")
+"""What becomes of a tool that KIFF does not govern."""
 FAILED_OPEN = "failed_open"
 """KIFF could not be asked, and the guard was told to let tools run then (`fail_closed=False`)."""
 

@@ -19,7 +19,7 @@ from kiff_guard.admission import Admission, Call
 from kiff_guard.attempts import Attempt
 from kiff_guard.catalog import Catalog
 from kiff_guard.core import Core, Mode
-from kiff_guard.decision import OBSERVED, Decision
+from kiff_guard.decision import OBSERVED, UNMAPPED_POLICIES, Decision
 from kiff_guard.ending import MISSING, End, ended
 from kiff_guard.errors import ConfigurationError, LedgerError
 from kiff_guard.ledgers.memory import MemoryLedger
@@ -32,7 +32,6 @@ from kiff_guard.version import VERSION
 from kiff_guard.watching import Failed, Watch
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-UNMAPPED_POLICIES = ("withhold", "allow", "observe")
 
 
 class Guard:

@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from kiff_guard.errors import GuardError
+from kiff_guard.strict_json import no_number, once
 
 BYTES_LIMIT = 4 * 1024 * 1024
 ID_LIMIT = 512
@@ -61,7 +62,7 @@ def payload(raw: bytes) -> dict[str, Any]:
     if len(raw) > BYTES_LIMIT:
         raise EventRefused(f"stdin has more than {BYTES_LIMIT} bytes")
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=once, parse_constant=no_number)
     except (ValueError, RecursionError) as error:
         raise EventRefused(f"stdin is no JSON that two readers read alike: {_said(error)}") from error
     if not isinstance(value, dict):
@@ -81,17 +82,6 @@ def text(told: dict[str, Any], name: str, *, limit: int = ID_LIMIT) -> str:
     if not isinstance(value, str) or len(value) > limit:
         raise EventRefused(f"`{name}` of the event must be a text of at most {limit} characters")
     return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = dict(pairs)
-    if len(names) != len(pairs):
-        raise ValueError("a name is given twice")
-    return names
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"`{name}` is no number that JSON knows")
 
 
 def _said(error: BaseException) -> str:

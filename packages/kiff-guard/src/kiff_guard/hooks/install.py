@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.hooks.places import PLACES, Place, command
+from kiff_guard.strict_json import once
 
 BYTES_LIMIT = 8 * 1024 * 1024
 _OURS = re.compile(r"\bkiff-hook\b|\bkiff_guard\.hooks\b")
@@ -170,20 +171,13 @@ def _object(path: str, text: str) -> dict[str, Any]:
     if not text.strip():
         return {}
     try:
-        told = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_once)
+        told = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         message = f"{path} is no JSON that can be written back as it was ({error})"
         raise ConfigurationError(f"{message}; take out comments and names given twice, nothing was changed") from error
     if not isinstance(told, dict):
         raise ConfigurationError(f"{path} is JSON but no object; nothing was changed")
     return told
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = dict(pairs)
-    if len(names) != len(pairs):
-        raise ValueError("a name is given twice")
-    return names
 
 
 def _written(told: dict[str, Any], before: str | None) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiff_guard.errors import ConfigurationError
+from kiff_guard.strict_json import once
 
 MANAGED = "/etc/kiff/guard.json"
 PROJECT = os.path.join(".kiff", "guard.json")
@@ -203,7 +204,7 @@ def _told(path: str, *, trusted: bool = True) -> dict[str, Any]:
         raw, found = _bytes(path)
         if trusted:
             _owned(path, found, "settings", stat.S_IWGRP | stat.S_IWOTH)
-        told = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
+        told = json.loads(raw.decode("utf-8"), object_pairs_hook=once)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, ConfigurationError):
             raise
@@ -228,13 +229,6 @@ def _bytes(path: str) -> tuple[bytes, os.stat_result]:
     if len(raw) > BYTES_LIMIT:
         raise OSError(f"it has more than {BYTES_LIMIT} bytes")
     return raw, found
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = dict(pairs)
-    if len(names) != len(pairs):
-        raise ValueError("a name is given twice")
-    return names
 
 
 def _owned(path: str, found: os.stat_result, what: str, forbidden: int) -> None:
