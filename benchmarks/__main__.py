@@ -26,7 +26,7 @@ def main() -> None:
         folder = Path(name)
         prepared = Prepared(folder, count * 3)
         _measure(prepared, rounds, count)
-        guard.measure(rounds)
+        guard.measure(folder, rounds)
         http.measure(folder, min(rounds, 3), 1 if quick else 4)
         fairness.measure(folder, *((1, 64) if quick else (2, 240)))
         postgres.measure(min(rounds, 3), count, 1.0 if quick else 4.0)

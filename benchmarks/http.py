@@ -54,12 +54,12 @@ def measure(folder: Path, rounds: int, seconds: int) -> None:
         return
     orders = 4_000 * seconds * THREADS
     prepared = folder / "http"
-    _prepare(prepared, orders)
+    prepare(prepared, orders)
     raw = _raw(prepared, folder, min(3_000, orders))
     loads: dict[str, list[Load]] = {BARE: [], DECIDE: [], VALIDATE: []}
     for _ in range(rounds):
         for path, found in loads.items():
-            with _served(prepared, folder) as (port, key):
+            with served(prepared, folder) as (port, key):
                 found.append(_wrk(port, key, path, orders // THREADS, seconds))
     bare, decide, validate = (median(load.rate for load in loads[path]) for path in loads)
     print(f"floor    the endpoint that parses, authenticates, answers {bare:8.0f} /s")
@@ -77,7 +77,7 @@ def measure(folder: Path, rounds: int, seconds: int) -> None:
     figure("kiff up, from start to its first answer, s", f"{_start_up(folder):.2f}", "under 1")
 
 
-def _prepare(data: Path, orders: int) -> None:
+def prepare(data: Path, orders: int) -> None:
     """A data folder with paid orders `0` to `orders - 1`."""
     tower = Tower(ServerSettings(data, limits=Limits(tenant_waiting=5_000)))
     tower.found(TENANT, MEMBERS)
@@ -119,7 +119,7 @@ def _raw(prepared: Path, folder: Path, count: int) -> float:
 
 
 @contextmanager
-def _served(prepared: Path, folder: Path) -> Iterator[tuple[str, str]]:
+def served(prepared: Path, folder: Path) -> Iterator[tuple[str, str]]:
     """The measured process over a fresh copy; gives its port and a key."""
     command = [sys.executable, "-m", "benchmarks.http_server", str(_copy(prepared, folder))]
     with _process(command) as said:
