@@ -32,6 +32,8 @@ from refund_shop import (
 
 from kiff.errors import Closed, Conflict, KiffError, StoreInUse
 
+pytestmark = pytest.mark.slow
+
 
 def test_closing_waits_for_the_executors_that_run(tmp_path: Path, book: Book) -> None:
     held = Held(paying(book))

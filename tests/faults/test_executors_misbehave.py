@@ -31,6 +31,8 @@ from kiff import ActionFailed, Operation, Runtime
 from kiff.errors import Forbidden, OperationSettled, Overloaded
 from kiff.protocol.clearance import Clearance
 
+pytestmark = pytest.mark.slow
+
 
 def raising(error: BaseException) -> Callable[[Operation], Any]:
     def executor(operation: Operation) -> Any:

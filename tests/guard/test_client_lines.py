@@ -19,6 +19,8 @@ from hostile import Answer, Asked, Hostile, after, allowed, dripping, http, rese
 from kiff_guard import transport
 from kiff_guard.errors import DeadlineExceeded, Unreachable
 
+pytestmark = pytest.mark.slow
+
 SHORT_SECONDS = 0.4
 LONGER_SECONDS = 1.2
 

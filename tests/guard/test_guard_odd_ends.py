@@ -46,7 +46,7 @@ def test_the_same_call_twice_at_the_same_time_runs_once() -> None:
 
     def slow(args):
         with suppress(threading.BrokenBarrierError):
-            both.wait(1)
+            both.wait(0.3)
         return "allowed"
 
     guard, _ = enforcing(slow)
@@ -149,14 +149,22 @@ def test_a_call_id_that_two_sessions_have_is_not_guessed() -> None:
 def test_receipts_that_cannot_be_written_do_not_pile_up_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "UNWRITTEN_LIMIT", 100)
 
-    class Full:
-        def append(self, receipt):
-            raise OSError("no space left")
+    class Full(list[Any]):
+        full = True
 
-    guard = Guard(ledger=Full())
+        def append(self, receipt: Any) -> None:
+            if self.full:
+                raise OSError("no space left")
+            super().append(receipt)
+
+    ledger = Full()
+    guard = Guard(ledger=ledger)
     for _ in range(300):
         guard.evaluate("t", {}, lambda: 1)
     assert len(guard._core.unwritten) == 100
+    ledger.full = False
+    guard.flush()
+    assert len(ledger) == 100
 
 
 @pytest.mark.parametrize("odd", [{"trace": 7}, {"tool": object()}, {"call_id": object()}, {"session": 7}])
@@ -252,7 +260,7 @@ def test_the_same_call_twice_at_the_same_time_runs_once_whatever_the_client_know
     class Plain:
         def decide(self, tenant, agent, tool, args, run_context=None):
             with suppress(threading.BrokenBarrierError):
-                both.wait(1)
+                both.wait(0.3)
             return Decision("allowed")
 
     guard = Guard(Plain(), agent="a", mode="enforce")

@@ -18,6 +18,8 @@ from scripted_tower import KEY, ScriptedTower
 
 from kiff_guard.hooks.event import BYTES_LIMIT
 
+pytestmark = pytest.mark.slow
+
 SETTINGS: dict[str, Any] = {"mode": "enforce", "tools": {TOOL: BINDING}}
 NO_EVENT = {
     "empty": b"",

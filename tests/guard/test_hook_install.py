@@ -15,6 +15,8 @@ from kiff_guard.hooks.dialects import DIALECTS
 from kiff_guard.hooks.event import AFTER, BEFORE
 from kiff_guard.hooks.places import PLACES, WAIT_SECONDS
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "claude-code": ".claude/settings.json",
     "codex": ".codex/hooks.json",

@@ -16,6 +16,8 @@ from scripted_tower import KEY, ScriptedTower
 from kiff_guard import cli
 from kiff_guard.hooks import kept
 
+pytestmark = pytest.mark.slow
+
 SECRET = "sk-live-0123456789abcdefghij"
 
 

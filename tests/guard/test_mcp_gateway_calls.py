@@ -67,15 +67,24 @@ def test_a_fault_of_the_gateway_itself_withholds(tmp_path: Path, monkeypatch: py
 
 
 def test_a_ledger_that_cannot_be_written_withholds(tmp_path: Path) -> None:
-    class Full:
-        def open(self, receipt: object) -> None:
-            raise OSError("no space left")
+    class Full(list[object]):
+        full = True
 
-        append = open
+        def append(self, receipt: object) -> None:
+            if self.full:
+                raise OSError("no space left")
+            super().append(receipt)
 
-    with Wire(enforcing(ledger=Full()), tmp_path) as wire:
+        open = append
+
+    ledger = Full()
+    guard = enforcing(ledger=ledger)
+    with Wire(guard, tmp_path) as wire:
         assert wire.ask(1, "refund")["isError"]
     assert wire.effects() == []
+    ledger.full = False
+    guard.flush()
+    assert [each.outcome for each in ledger] == ["error"]
 
 
 def test_a_tool_without_a_binding_is_withheld(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from kiff.server.remote_settings import HttpsExecutor
 
+pytestmark = pytest.mark.slow
+
 DONE = answer(body=b'{"status": "succeeded", "message": "refunded", "output": {"id": "re_1"}}')
 SAID_NO = answer(body=b'{"status": "failed", "message": "the card is closed"}')
 AGAIN = HttpsExecutor((SECRET,), idempotent=True)

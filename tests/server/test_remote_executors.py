@@ -20,6 +20,8 @@ from kiff.runtime.clock import SystemClock
 from kiff.server.circuit import FAILURES, OPEN_SECONDS
 from kiff.server.remote_settings import HttpsExecutor, McpServer, RemoteSettings, remote_settings
 
+pytestmark = pytest.mark.slow
+
 DONE = answer(body=b'{"status": "succeeded"}')
 
 
