@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def test_every_adapter_has_its_results_in_every_column_of_the_matrix(adapter: st
 
 def test_there_are_results_of_nothing_else() -> None:
     assert {table.module_of(name) for name in table.kept()} - set(ADAPTERS) == CORE
+
+
+def test_the_cases_name_invariants_that_there_are() -> None:
+    cases, _, _ = table.PAGE.read_text("utf-8").partition(table.BEGIN)
+    named = set(re.findall(r"\b[A-Z][0-9]+\b", cases.partition("| case |")[2]))
+    assert named and named <= set(STATEMENTS), named - set(STATEMENTS)
 
 
 def test_every_result_has_every_invariant() -> None:

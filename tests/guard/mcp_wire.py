@@ -14,7 +14,8 @@ from typing import Any
 from kiff_guard import Guard
 from kiff_guard.conformance import ScriptedClient
 from kiff_guard.mcp.desk import Desk
-from kiff_guard.mcp.stdio import Gateway
+from kiff_guard.mcp.process import ServerProcess
+from kiff_guard.mcp.stdio import Gateway, Server
 
 SERVER = Path(__file__).parent / "gullible_server.py"
 PATIENCE_SECONDS = 20.0
@@ -69,23 +70,32 @@ class Wire:
         guard: decides.
         folder: where the server writes down what it ran.
         command: another server.
+        server: one that is no process, by the desk.
     """
 
-    def __init__(self, guard: Guard, folder: Path, command: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        folder: Path,
+        command: list[str] | None = None,
+        *,
+        server: Callable[[Desk], Server] | None = None,
+    ) -> None:
         self.guard = guard
         self.effects_file = folder / "effects.jsonl"
         self.code: int | None = None
         inward, self._send = os.pipe()
         receive, outward = os.pipe()
         self.told = Lines(receive)
-        server = command or [sys.executable, "-S", str(SERVER), str(self.effects_file)]
-        self.gateway = Gateway(Desk(guard), server, stdin=inward, stdout=outward)
+        desk = Desk(guard)
+        process = ServerProcess(command or [sys.executable, "-S", str(SERVER), str(self.effects_file)], os.environ)
+        self.gateway = Gateway(desk, server(desk) if server else process, stdin=inward, stdout=outward)
         self._fds = [inward, outward]
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        self.code = self.gateway.run(os.environ)
+        self.code = self.gateway.run()
         for each in self._fds:
             os.close(each)
 

@@ -19,9 +19,11 @@ class ScriptedTower:
 
     Args:
         outcomes: those of the client.
+        says_replayed: tell of an answer that it is repeated, as KIFF does; else the same call may be asked again.
     """
 
-    def __init__(self, outcomes: Any = "allowed") -> None:
+    def __init__(self, outcomes: Any = "allowed", *, says_replayed: bool = False) -> None:
+        self.says_replayed = says_replayed
         self.client = ScriptedClient(outcomes)
         self.keys: list[str] = []
         self.observed: list[dict[str, Any]] = []
@@ -59,6 +61,8 @@ class ScriptedTower:
             told |= {"reasons": list(decision.reasons) or [decision.outcome], "trace_id": "trace_" + "0" * 32}
             if decision.approval_id:
                 told["approval_id"] = decision.approval_id
+            if decision.replayed and self.says_replayed:
+                told["replayed"] = True
             return _STATUS.get(decision.outcome, 200), told
         if path.endswith("/outcome"):
             self.client.settle(path.split("/")[3], body["status"])

@@ -13,8 +13,10 @@ import signal
 import socket
 import sys
 import threading
+from typing import Annotated
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Elicit, MCPServer, Resolve
+from pydantic import BaseModel, Field
 
 shop = MCPServer("shop", log_level="CRITICAL")
 effects = ""
@@ -46,6 +48,35 @@ async def slow(order_id: str) -> str:
     await asyncio.sleep(3)
     ran("slow-end", order_id=order_id)
     return "done"
+
+
+@shop.tool()
+def die(order_id: str) -> str:
+    """Ends the server."""
+    ran("die", order_id=order_id)
+    os._exit(3)
+
+
+@shop.tool()
+def ship(order_id: str, region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]) -> str:
+    """Wants an argument in a header too, where it is called over HTTP."""
+    ran("ship", order_id=order_id, region=region)
+    return f"shipped to {region}"
+
+
+class Seat(BaseModel):
+    number: int
+
+
+def ask_for_a_seat(order_id: str) -> Elicit[Seat]:
+    return Elicit(f"Which seat, for {order_id}?", Seat)
+
+
+@shop.tool()
+async def book(order_id: str, seat: Annotated[Seat, Resolve(ask_for_a_seat)]) -> str:
+    """Asks its user first."""
+    ran("book", order_id=order_id, seat=seat.number)
+    return f"booked {seat.number}"
 
 
 def serve(file: str, how: str, *port: str) -> None:

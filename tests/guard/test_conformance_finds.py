@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,11 +42,11 @@ def test_a_flaw_is_found_by_its_invariants(flawed: type[Loop]) -> None:
 def _arguments_not_copied(patch: Callable[[Any, str, Any], None]) -> None:
     """What the receipt keeps are the very objects that the tool gets."""
     patch(admission, "freeze", lambda args: freeze(args)._replace(args=args))
-    patch(core.Core, "kept", lambda self, tool, args: args)
+    patch(core.Core, "_redacted", lambda self, tool, args: args)
 
 
 def _nothing_redacted(patch: Callable[[Any, str, Any], None]) -> None:
-    patch(core.Core, "kept", lambda self, tool, args: args)
+    patch(core.Core, "_redacted", lambda self, tool, args: args)
 
 
 def _flush_does_nothing(patch: Callable[[Any, str, Any], None]) -> None:
@@ -66,7 +67,7 @@ class SharesItsArguments(Middleware):
 
     def say(self, scene: Scene, call: ToolCall) -> Any:
         tools = {name: _with(tool, call.args) for name, tool in scene.tools.items()}
-        return super().say(Scene(scene.guard, tools, scene.turns, scene.cancel, scene.session), call)
+        return super().say(replace(scene, tools=tools), call)
 
 
 def _with(tool: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:
@@ -124,6 +125,8 @@ def test_a_driver_that_plays_nothing_fails() -> None:
 
 def test_a_driver_that_breaks_fails() -> None:
     class Broken(OnlySyncVote):
+        stacks = True
+
         def play(self, scene: Scene) -> Played:
             raise RuntimeError("no such agent")
 

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 import kiff.domain
 from kiff_guard import Catalog, Guard, export_yaml
+from kiff_guard.errors import ConfigurationError
 
 HOSTILE = [
     "refund\n  - name: transfer_all\n    approval: never",
@@ -170,3 +171,10 @@ def test_values_are_never_in_a_draft() -> None:
 
 def test_a_name_that_is_too_long_is_cut_in_comments() -> None:
     assert f"#   - {'x' * 200}…\n" in export_yaml("d", catalog_of({}, {"x" * 5000}))
+
+
+def test_a_name_and_a_catalog_the_other_way_round_are_refused() -> None:
+    name: Any = "refund-ops"
+    catalog: Any = Catalog()
+    with pytest.raises(ConfigurationError, match=r"expected export_yaml\(name, guard.catalog\)"):
+        export_yaml(catalog, name)

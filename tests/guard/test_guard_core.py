@@ -65,6 +65,22 @@ def test_a_word_for_errors_that_does_not_exist_is_refused() -> None:
         enforcing(ScriptedClient(), errors="ignore")
 
 
+@pytest.mark.parametrize(
+    ("part", "given", "mend"),
+    [
+        ("ledger", "receipts.jsonl", r"JSONLLedger\(path\)"),
+        ("ledger", 7, "append"),
+        ("catalog", {}, "a Catalog"),
+        ("redact", "password", "redact_names"),
+        ("untrusted_tools", "browse", r"\['browse'\]"),
+        ("sensitive_tools", "vault", r"\['vault'\]"),
+    ],
+)
+def test_a_part_that_is_none_is_refused_by_its_name_and_with_what_mends_it(part: str, given: Any, mend: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{part}: expected .*{mend}"):
+        Guard(mode="observe", **{part: given})
+
+
 def test_the_mode_cannot_be_changed() -> None:
     guard = enforcing(ScriptedClient())
     with pytest.raises(AttributeError):
@@ -93,6 +109,13 @@ def test_text_of_others_stays_on_one_line_and_ends() -> None:
 
 def test_an_explanation_is_never_empty() -> None:
     assert Decision("").explain() and Decision("something new").explain()
+
+
+@pytest.mark.parametrize("code", ["unmapped_tool", "unauthorized"])
+def test_a_model_is_not_told_to_correct_a_call_that_is_as_it_should_be(code: str) -> None:
+    told = Decision("invalid", f"{code}: why", tool="refund").explain()
+    assert "a person has to" in told and "correct the call" not in told
+    assert "correct the call" in Decision("invalid", "arguments_refused: why", tool="refund").explain()
 
 
 def test_arguments_that_change_while_kiff_is_asked_are_not_run(outside: Outside) -> None:

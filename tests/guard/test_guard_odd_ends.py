@@ -138,6 +138,34 @@ def test_a_task_that_nobody_awaits_is_settled_when_it_is_done() -> None:
     assert asyncio.run(go()) == ["succeeded"]
 
 
+def test_a_receipt_has_its_arguments_whatever_withheld_or_recorded_the_call() -> None:
+    guard, _ = enforcing()
+    for _ in range(2):
+        guard.decide_only("refund", {"order": 1, "token": "t"}, call_id="c1", session="s")
+    guard.observe("look", {"order": 1, "token": "t"})
+    guard.flush()
+    assert sorted(each.outcome for each in guard.receipts) == ["allowed", "blocked", "observed"]
+    assert all(each.args == {"order": 1, "token": "[redacted]"} for each in guard.receipts)
+
+
+def test_the_receipts_of_one_call_are_counted_without_a_gap() -> None:
+    guard, _ = enforcing()
+    first = guard.decide_only("refund", {"order": 1}, call_id="c1", session="s")
+    guard.decide_only("refund", {"order": 1}, call_id="c1", session="s")
+    guard.settle(first, result="ran")
+    for _ in range(2):
+        guard.decide_only("refund", {"order": 1}, call_id="c1", session="s")
+    assert sorted(each.attempt for each in guard.receipts) == [1, 2, 3, 4]
+
+
+def test_arguments_that_are_refused_do_not_take_the_place_of_a_call_that_runs() -> None:
+    guard, client = enforcing()
+    guard.decide_only("refund", {"order": 1}, call_id="c1", session="s")
+    guard.decide_only("refund", {"order": object()}, call_id="c1", session="s")
+    again = guard.decide_only("refund", {"order": 1}, call_id="c1", session="s")
+    assert (again.reasons, client.calls) == (("already_running",), 1)
+
+
 def test_a_call_id_that_two_sessions_have_is_not_guessed() -> None:
     guard, _ = enforcing()
     guard.decide_only("refund", {"order": 1}, call_id="c1", session="one")

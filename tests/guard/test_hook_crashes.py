@@ -69,7 +69,7 @@ def test_what_is_no_event_is_withheld(place: Place, agent: str, raw: bytes) -> N
 def test_an_event_that_is_too_large_is_withheld(place: Place, agent: str) -> None:
     """Nothing else is wrong with it."""
     raw = json.dumps(before(agent)).encode()
-    assert "4194304 bytes" in denied(agent, place.hook(agent, raw.ljust(BYTES_LIMIT + 1)))
+    assert f"{BYTES_LIMIT} bytes" in denied(agent, place.hook(agent, raw.ljust(BYTES_LIMIT + 1)))
     let_go(place.hook(agent, raw.ljust(BYTES_LIMIT)))
 
 

@@ -15,7 +15,7 @@ from mcp_wire import ELICITS, MODERN, Wire, ends, enforcing
 from kiff_guard import Decision, Guard
 from kiff_guard.arguments import digest
 from kiff_guard.conformance import Garbage, ScriptedClient
-from kiff_guard.mcp import stdio
+from kiff_guard.mcp import ending, stdio
 from kiff_guard.mcp.desk import Desk
 from kiff_guard.mcp.message import Call, call_of
 
@@ -151,7 +151,7 @@ def test_an_error_told_as_a_result_is_a_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"), [(-32602, "failed"), (-32601, "failed"), (-32603, "unknown"), (0, "unknown")]
+    ("code", "told"), [(-32602, "failed"), (-32601, "failed"), (-32020, "failed"), (-32603, "unknown"), (0, "unknown")]
 )
 def test_an_error_of_the_protocol_is_a_failure(code: int, told: str, tmp_path: Path) -> None:
     """One that says that the request could not be read frees the entity; any other may have come too late."""
@@ -533,7 +533,7 @@ def test_a_cancelled_call_that_ends_all_the_same_is_known_to(tmp_path: Path) -> 
 
 def test_a_cancelled_call_that_is_never_answered_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stdio, "CANCEL_GRACE_SECONDS", 0.05)
-    monkeypatch.setattr(stdio, "EXIT_SECONDS", 0.1)
+    monkeypatch.setattr(ending, "EXIT_SECONDS", 0.1)
     settled = threading.Event()
     guard = enforcing()
     scripted(guard).settle = lambda *_, **__: settled.set()  # type: ignore[method-assign]
@@ -555,7 +555,7 @@ def test_the_end_of_the_client_ends_the_server(tmp_path: Path) -> None:
 
 
 def test_a_call_in_the_server_when_the_client_goes_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stdio, "EXIT_SECONDS", 0.1)
+    monkeypatch.setattr(ending, "EXIT_SECONDS", 0.1)
     guard = enforcing()
     with Wire(guard, tmp_path) as wire:
         wire.call(1, "slow", {"seconds": 0.3})
@@ -564,8 +564,8 @@ def test_a_call_in_the_server_when_the_client_goes_is_finished(tmp_path: Path, m
 
 
 def test_a_server_that_never_finishes_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stdio, "EXIT_SECONDS", 0.1)
-    monkeypatch.setattr(stdio, "FINISH_SECONDS", 0.1)
+    monkeypatch.setattr(ending, "EXIT_SECONDS", 0.1)
+    monkeypatch.setattr(ending, "FINISH_SECONDS", 0.1)
     guard = enforcing()
     with Wire(guard, tmp_path) as wire:
         wire.call(1, "slow", {"seconds": 600})

@@ -6,140 +6,19 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
-from http.client import HTTPConnection, HTTPResponse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+from mcp_rigs import Listening as Rig
+from mcp_server import PATIENCE_SECONDS, TELL, Behave, Server, does, until
 from mcp_wire import MODERN, ends, enforcing
 
 from kiff_guard import Guard
 from kiff_guard.conformance import ScriptedClient
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.mcp import streamable
-from kiff_guard.mcp.desk import Desk
-from kiff_guard.mcp.streamable import HTTPGateway
 from kiff_guard.mcp.upstream import Upstream
-
-PATIENCE_SECONDS = 20.0
-TELL = {"content": [{"type": "text", "text": "did it"}]}
-
-Behave = Callable[["Server.Handler", bytes], None]
-
-
-class Server(ThreadingHTTPServer):
-    """An MCP server that answers as a test wants, and remembers what it got."""
-
-    daemon_threads = True
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        server: Server
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.server.got.append((self.command, dict(self.headers.items()), body))
-            self.server.behave(self, body)
-
-        do_GET = do_DELETE = do_POST
-
-        def say(self, message: Any, status: int = 200, **headers: str) -> None:
-            raw = message if isinstance(message, bytes) else json.dumps(message).encode()
-            self.send_response(status)
-            headers = {"Content-Type": "application/json", "Content-Length": str(len(raw))} | {
-                name.replace("_", "-"): value for name, value in headers.items()
-            }
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(raw)
-
-        def stream(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            self.send_header("Connection", "close")
-            self.end_headers()
-            self.close_connection = True
-
-        def event(self, raw: bytes) -> None:
-            self.wfile.write(raw)
-            self.wfile.flush()
-
-        def log_message(self, *about: Any) -> None:
-            pass
-
-    def __init__(self, behave: Behave) -> None:
-        super().__init__(("127.0.0.1", 0), self.Handler)
-        self.behave = behave
-        self.got: list[tuple[str, dict[str, str], bytes]] = []
-
-    def handle_error(self, *about: Any) -> None:
-        pass
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/mcp"
-
-
-def does(handler: Server.Handler, body: bytes) -> None:
-    """Answers every request by a result."""
-    message = json.loads(body or b"{}")
-    handler.say({"jsonrpc": "2.0", "id": message.get("id"), "result": TELL})
-
-
-class Rig:
-    """A gateway in front of a server, and a client."""
-
-    def __init__(self, guard: Guard, behave: Behave = does) -> None:
-        self.guard = guard
-        self.server = Server(behave)
-        self.gateway = HTTPGateway(Desk(guard), self.server.url, ("127.0.0.1", 0))
-        self.port = int(self.gateway.server_address[1])
-        self._threads = [
-            threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True),
-            threading.Thread(target=self.gateway.run, daemon=True),
-        ]
-        for each in self._threads:
-            each.start()
-
-    def __enter__(self) -> Rig:
-        return self
-
-    def __exit__(self, *about: object) -> None:
-        self.gateway.shutdown()
-        self.server.shutdown()
-        self.server.server_close()
-        for each in self._threads:
-            each.join(PATIENCE_SECONDS)
-
-    def send(self, body: Any, method: str = "POST", path: str = "/mcp", **headers: str) -> tuple[HTTPResponse, bytes]:
-        """One request and its whole answer."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, raw, {"Content-Type": "application/json"} | named)
-        response = connection.getresponse()
-        told = response.read()
-        connection.close()
-        return response, told
-
-    def result(self, body: Any, **headers: str) -> dict[str, Any]:
-        _, told = self.send(body, **headers)
-        result = json.loads(told)["result"]
-        assert isinstance(result, dict)
-        return result
-
-    def raw(self, request: bytes) -> bytes:
-        """What comes back for these bytes, to the end of the connection or the first pause."""
-        with socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS) as line:
-            line.sendall(request)
-            return line.recv(65536)
-
-    def settled(self) -> list[tuple[str, str, str]]:
-        """Once there is one."""
-        until(lambda: bool(self.guard.receipts))
-        return ends(self.guard)
 
 
 @pytest.fixture
@@ -248,7 +127,7 @@ def test_a_plain_line_to_another_machine_is_refused() -> None:
 def test_a_page_of_a_named_origin_may_use_it() -> None:
     page = "https://console.example"
     with Rig(enforcing(), lambda handler, _: handler.say(b"{}", Access_Control_Allow_Origin="*")) as rig:
-        rig.gateway.origins = frozenset([page])
+        rig.gateway.entrance.origins = frozenset([page])
         asked, _ = rig.send(b"", "OPTIONS", Origin=page, Access_Control_Request_Headers="content-type")
         assert (asked.status, asked.getheader("Access-Control-Allow-Headers")) == (204, "content-type")
         response, _ = rig.send(call(), Origin=page)
@@ -489,13 +368,6 @@ def leave(rig: Rig, message: dict[str, Any], seen: list[str]) -> None:
             + raw
         )
         until(lambda: bool(seen))
-
-
-def until(true: Callable[[], bool]) -> None:
-    patience = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < patience, "it never came"
-        time.sleep(0.01)
 
 
 def test_a_client_that_goes_cancels_its_call_since_2026() -> None:

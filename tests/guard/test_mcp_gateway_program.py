@@ -8,11 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp_server import Server
 from scripted_tower import KEY, ScriptedTower
 
 from kiff_guard.errors import ConfigurationError
@@ -38,7 +40,20 @@ def told(*arguments: str, **environment: str) -> Options:
         ([], "expected either"),
         (["--"], "expected either"),
         (["--upstream=https://x/mcp", "--listen=127.0.0.1:1", "--", "server"], "expected either"),
-        (["--upstream=https://x/mcp"], "needs `--listen"),
+        (["--upstream=https://x/mcp", "--header=A=TOKEN", "--listen=127.0.0.1:1"], "bring their own"),
+        (["--header=A=TOKEN", "--", "server"], "bring their own"),
+        (["--listen=127.0.0.1:1", "--", "server"], "behind a URL"),
+        (["--upstream=https://x/mcp", "--origin=https://y"], "that listens"),
+        (["--upstream=https://x/mcp", "--header=Authorization: Bearer s3cret"], "must be NAME=VARIABLE"),
+        (["--upstream=https://x/mcp", "--header=Authorization"], "must be NAME=VARIABLE"),
+        (["--upstream=https://x/mcp", "--header=Authorization="], "must be NAME=VARIABLE"),
+        (["--upstream=https://x/mcp", "--header=A=NOT_SET"], "NOT_SET is not set"),
+        (["--upstream=https://x/mcp", "--header=A=TWO_LINES"], "TWO_LINES is not set"),
+        (["--upstream=https://x/mcp", "--header=Authorization=KIFF_API_KEY"], "is KIFF's"),
+        (["--upstream=https://x/mcp", "--header=Authorization=kiff_other"], "is KIFF's"),
+        (["--upstream=https://x/mcp", "--header=Authorization=COPY"], "is KIFF's"),
+        (["--upstream=https://x/mcp", "--header=Mcp-Method=TOKEN"], "said by the gateway"),
+        (["--upstream=https://x/mcp", "--header=HOST=TOKEN"], "said by the gateway"),
         (["--upstream=https://x/mcp", "--listen=8790"], "must be HOST:PORT"),
         (["--upstream=https://x/mcp", "--listen=127.0.0.1:99999"], "must be HOST:PORT"),
         (["--mode=enforce", "--", "server"], "KIFF_API_KEY"),
@@ -50,8 +65,10 @@ def told(*arguments: str, **environment: str) -> Options:
     ],
 )
 def test_what_cannot_be_right_is_refused(arguments: list[str], says: str) -> None:
-    with pytest.raises(ConfigurationError, match=says):
-        read(arguments, {})
+    keyless = {"TOKEN": "t", "TWO_LINES": "a\r\nEvil: b", "kiff_other": "x"}
+    with pytest.raises(ConfigurationError, match=says) as refused:
+        read(arguments, keyless | ({"KIFF_API_KEY": KEY, "COPY": f"Bearer {KEY}"} if "KIFF's" in says else {}))
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +149,10 @@ class Program:
 
     def __init__(self, folder: Path, *options: str, server: list[str] | None = None, **environment: str) -> None:
         self.effects = folder / "effects.jsonl"
-        command = server or [sys.executable, "-S", str(SERVER), str(self.effects)]
+        started = ["--", *(server or [sys.executable, "-S", str(SERVER), str(self.effects)])]
+        behind_a_url = any(each.startswith("--upstream") for each in options)
         self.process = subprocess.Popen(
-            [GATEWAY, *options, "--", *command],
+            [GATEWAY, *options, *([] if behind_a_url else started)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -202,6 +220,60 @@ def test_a_signal_ends_it_and_its_server_and_leaves_a_whole_ledger(tmp_path: Pat
     assert found.ok and not found.unsettled
     last = json.loads(receipts.read_text("utf-8").splitlines()[-1])
     assert (last["receipt"]["tool"], last["receipt"]["execution"]) == ("slow", "unknown")
+
+
+class Remote:
+    """A server behind a URL that has sessions, and never finishes a call."""
+
+    def __init__(self) -> None:
+        self.called = threading.Event()
+        self.server = Server(self._behave)
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def _behave(self, handler: Server.Handler, body: bytes) -> None:
+        message = json.loads(body or b"{}")
+        if message.get("method") == "initialize":
+            result = {"protocolVersion": "2025-11-25", "capabilities": {}}
+            handler.say({"jsonrpc": "2.0", "id": message["id"], "result": result}, Mcp_Session_Id="s1")
+        elif message.get("method") == "tools/call":
+            handler.stream()
+            handler.event(b": working\n\n")
+            self.called.set()
+            handler.connection.settimeout(PATIENCE_SECONDS)
+            handler.connection.recv(1)
+        else:
+            handler.say(b"", 202 if body else 405)
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_session_with_a_server_behind_a_url(tmp_path: Path, number: signal.Signals) -> None:
+    receipts = tmp_path / "receipts.jsonl"
+    with ScriptedTower() as tower, Remote() as remote:
+        options = [f"--url={tower.url}", BIND, f"--receipts={receipts}", f"--upstream={remote.server.url}"]
+        given = {"SHOP": "Bearer s3cret", "KIFF_OTHER": "x"}
+        program = Program(tmp_path, "--mode=enforce", *options, "--header=Authorization=SHOP", **given)
+        program.ask("initialize")
+        message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": REFUND}
+        program.process.stdin.write(json.dumps(message).encode() + b"\n")  # type: ignore[union-attr]
+        program.process.stdin.flush()  # type: ignore[union-attr]
+        assert remote.called.wait(PATIENCE_SECONDS)
+        program.process.send_signal(number)
+        code, err = program.end()
+        assert code == 128 + number and tower.outcomes == ["unknown"]
+        told = [(method, headers["Authorization"]) for method, headers, _ in remote.server.got]
+        assert told[-1] == ("DELETE", "Bearer s3cret") and {each for _, each in told} == {"Bearer s3cret"}
+        assert KEY not in str(remote.server.got) and "KIFF" not in str(remote.server.got)
+        assert "s3cret" not in err and KEY not in err
+    found = verify(receipts)
+    assert found.ok and not found.unsettled
 
 
 @pytest.mark.slow

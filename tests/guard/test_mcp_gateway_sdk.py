@@ -16,14 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mcp_types as types
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters
 from scripted_tower import KEY, ScriptedTower
 
 from kiff_guard.ledgers.verify import verify
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 SHOP, DOOR = (Path(__file__).with_name(name) for name in ("shop_server.py", "shop_door.py"))
 GATEWAY = Path(sys.executable).with_name("kiff-mcp")
 PATIENCE_SECONDS = 20.0
-BINDINGS = ["--bind=refund=refund,Order,order_id", "--bind=boom=boom,Order,order_id", "--bind=slow=slow,Order,order_id"]
+BINDINGS = [f"--bind={tool}={tool},Order,order_id" for tool in ("refund", "boom", "slow", "book", "die", "ship")]
 REFUND = {"order_id": "ord_1", "amount": 50.0}
 
 Talk = Callable[[Client], Awaitable[Any]]
@@ -43,7 +43,7 @@ class Shop:
     """A shop behind a gateway.
 
     Args:
-        over: stdio or http.
+        over: stdio, http, or remote: the client starts the gateway, and the server stands behind a URL.
         options: the gateway's, beside the bindings.
     """
 
@@ -69,13 +69,31 @@ class Shop:
             arguments = [*self.options, "--", *server]
             yield StdioServerParameters(command=str(GATEWAY), args=arguments, env=self.environment)
             return
+        with self._served() as upstream:
+            if self.over == "remote":
+                arguments = [*self.options, f"--upstream={upstream}"]
+                yield StdioServerParameters(command=str(GATEWAY), args=arguments, env=self.environment)
+            else:
+                with self._listening(upstream) as here:
+                    yield here
+
+    @contextmanager
+    def _served(self) -> Iterator[str]:
         port = free_port()
-        server_ = subprocess.Popen([*shop_command(), self.effects_file, "http", str(port)], stderr=subprocess.DEVNULL)
-        here = free_port()
-        listen = [f"--upstream=http://127.0.0.1:{port}/mcp", f"--listen=127.0.0.1:{here}"]
-        gateway = subprocess.Popen([GATEWAY, *self.options, *listen], env=self.environment, stderr=subprocess.DEVNULL)
+        server = subprocess.Popen([*shop_command(), self.effects_file, "http", str(port)], stderr=subprocess.DEVNULL)
         try:
             listening(port)
+            yield f"http://127.0.0.1:{port}/mcp"
+        finally:
+            server.kill()
+            server.wait()
+
+    @contextmanager
+    def _listening(self, upstream: str) -> Iterator[str]:
+        here = free_port()
+        listen = [f"--upstream={upstream}", f"--listen=127.0.0.1:{here}"]
+        gateway = subprocess.Popen([GATEWAY, *self.options, *listen], env=self.environment, stderr=subprocess.DEVNULL)
+        try:
             listening(here)
             yield f"http://127.0.0.1:{here}/mcp"
             gateway.send_signal(signal.SIGTERM)
@@ -83,8 +101,6 @@ class Shop:
         finally:
             gateway.kill()
             gateway.wait()
-            server_.kill()
-            server_.wait()
 
     def effects(self) -> list[str]:
         if not self.effects_file.exists():
@@ -140,7 +156,7 @@ def text(result: Any) -> str:
     return "".join(getattr(each, "text", "") for each in result.content)
 
 
-@pytest.fixture(params=["stdio", "http"])
+@pytest.fixture(params=["stdio", "http", "remote"])
 def over(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -168,7 +184,7 @@ def test_enforce_lets_through_what_kiff_allows_and_nothing_else(tmp_path: Path, 
     with ScriptedTower({"slow": "blocked", "*": "allowed"}) as tower:
         shop = Shop(tmp_path, over, tower, "--mode=enforce")
         tools, refund, boom, slow, nope = shop.talk(talk, mode)
-    assert tools == 3
+    assert tools == 6
     assert not refund.is_error and text(refund) == "refunded 50.0 on ord_1"
     assert boom.is_error and "KIFF" not in text(boom)
     assert slow.is_error and "KIFF withheld `slow`: blocked" in text(slow)
@@ -182,6 +198,32 @@ def test_enforce_lets_through_what_kiff_allows_and_nothing_else(tmp_path: Path, 
         ("nope", "invalid", "not_run"),
     ]
     assert set(tower.keys) == {f"Bearer {KEY}"}
+
+
+def test_a_server_that_dies_in_the_middle_of_a_call_leaves_it_unknown(tmp_path: Path, mode: str, over: str) -> None:
+    async def talk(client: Client) -> Any:
+        with pytest.raises(MCPError):
+            await client.call_tool("die", {"order_id": "o"})
+
+    with ScriptedTower() as tower:
+        shop = Shop(tmp_path, over, tower, "--mode=enforce")
+        with suppress(BaseExceptionGroup, MCPError):  # a client may see its session end with the server
+            shop.talk(talk, mode)
+        assert tower.outcomes == ["unknown"]
+    assert shop.effects() == ["die"] and shop.receipts() == [("die", "allowed", "unknown")]
+
+
+def test_arguments_that_the_server_wants_in_headers_are_there(tmp_path: Path, mode: str, over: str) -> None:
+    """The SDK's server refuses a call of 2026-07-28 without them; a client on stdin and stdout knows of no header."""
+
+    async def talk(client: Client) -> Any:
+        await client.list_tools()
+        return await client.call_tool("ship", {"order_id": "o", "region": "Łódź"})
+
+    with ScriptedTower() as tower:
+        shop = Shop(tmp_path, over, tower, "--mode=enforce")
+        assert text(shop.talk(talk, mode)) == "shipped to Łódź"
+    assert shop.receipts() == [("ship", "allowed", "succeeded")]
 
 
 def test_observe_needs_no_kiff(tmp_path: Path, mode: str, over: str) -> None:
@@ -241,6 +283,25 @@ def test_a_held_call_asks_the_user_and_then_kiff(tmp_path: Path, mode: str, over
     assert result.is_error is (answer != "granted")
     assert shop.effects() == (["refund"] if answer == "granted" else [])
     assert shop.receipts()[0] == ("refund", "approval_required", "not_run")
+
+
+def test_what_a_tool_asks_its_user_is_answered_under_one_decision(tmp_path: Path, mode: str, over: str) -> None:
+    """A request of the server until 2025-11-25, an answer of its own kind after that."""
+    asked: list[str] = []
+
+    async def elicit(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+        asked.append(params.message)
+        return types.ElicitResult(action="accept", content={"number": 7})
+
+    async def talk(client: Client) -> Any:
+        return await client.call_tool("book", {"order_id": "o"})
+
+    with ScriptedTower() as tower:
+        shop = Shop(tmp_path, over, tower, "--mode=enforce")
+        result = shop.talk(talk, mode, elicitation_callback=elicit)
+    assert text(result) == "booked 7" and asked == ["Which seat, for o?"]
+    assert tower.client.calls == 1 and tower.outcomes == ["succeeded"]
+    assert shop.receipts() == [("book", "allowed", "succeeded")]
 
 
 def test_a_client_that_cannot_be_asked_is_told(tmp_path: Path, mode: str, over: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from kiff_guard.client import HTTPClient
 from kiff_guard.decision import Decision
-from kiff_guard.errors import ConfigurationError
-from kiff_guard.tool_map import AmbiguousTool, ToolBinding, ToolMap, split
+from kiff_guard.errors import AmbiguousTool, ConfigurationError
+from kiff_guard.tool_map import ToolBinding, ToolMap, split
 
 REFUND = ToolBinding("REFUND_ORDER", "Order", "order_id")
 NOWHERE = "http://127.0.0.1:1"
@@ -189,3 +189,15 @@ def test_a_calls_own_policy_goes_before_the_clients() -> None:
 @pytest.mark.parametrize("policy", ["allow", "observe"])
 def test_no_policy_lets_a_bound_tool_run_that_names_no_entity(policy: str) -> None:
     assert decided(refunds(), "refund", {}, unmapped=policy).outcome == "invalid"
+
+
+def test_a_binding_that_is_a_dict_is_refused_and_not_read_by_its_keys() -> None:
+    loose: Any = {"refund": {"action": "REFUND_ORDER", "entity_type": "Order", "entity_arg": "order_id"}}
+    with pytest.raises(ConfigurationError, match="the binding of `refund` must be a ToolBinding, and is dict"):
+        ToolMap(loose)
+
+
+def test_a_client_takes_no_dict_for_a_map() -> None:
+    loose: Any = {"refund": REFUND}
+    with pytest.raises(ConfigurationError, match="`tool_map` is a dict; expected a ToolMap"):
+        HTTPClient("key", loose)

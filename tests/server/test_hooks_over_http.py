@@ -167,6 +167,22 @@ def test_a_tool_that_fits_two_patterns_is_denied(own: OwnTenant) -> None:
     assert "bound differently" in denied(before(own, tool="mcp__shop__human_refund"))
 
 
+def test_a_tool_that_fits_two_patterns_with_other_parameters_is_denied(own: OwnTenant) -> None:
+    """One of them does not tell KIFF the amount that the tool pays."""
+    bind(own, [*TOOLS, {**TOOLS[1], "name": "mcp__*__human_refund", "parameters": ["reason"]}])
+    assert "bound differently" in denied(before(own, tool="mcp__shop__human_refund"))
+
+
+@pytest.mark.parametrize("field", ["tool_name", "session_id", "tool_use_id", "hook_event_name"])
+def test_a_name_that_is_longer_than_any_is_denied(own: OwnTenant, field: str) -> None:
+    """A tenant's patterns and its own long name kept the server busy, for all tenants."""
+    bind(own, TOOLS, ungoverned=["a*", "P*"])
+    assert before(own, tool="a").body == {}
+    assert "512" in denied(
+        own.post("/v1/hooks/claude-code", {**event("PreToolUse"), "tool_name": "a", field: "a" * 513})
+    )
+
+
 def test_an_allowed_call_has_no_decision_of_claude_codes_own(own: OwnTenant) -> None:
     own.paid("ord_ok")
     told = before(own, order="ord_ok")

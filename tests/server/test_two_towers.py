@@ -127,6 +127,18 @@ def test_a_key_that_was_revoked_on_one_decides_nothing_more_on_the_other(both: P
         agent.execute(entity=order, **SMALL)
 
 
+def test_a_key_that_was_revoked_on_one_lets_nothing_run_by_a_hook_of_the_other(both: Pair) -> None:
+    """Not even a tool that KIFF has no say in: nothing is decided there, and so nothing read the key again."""
+    told = both.one.ask("PUT", "/v1/hooks/tools", {"agent_id": "ops-agent", "ungoverned": ["Read"]}, "owner")
+    assert told.status == 200
+    minted = both.one_as("owner").keys.create(principal="ops-agent")
+    event = {"hook_event_name": "PreToolUse", "tool_name": "Read"}
+    assert both.other.post("/v1/hooks/claude-code", event, minted.secret).body == {}
+    both.one_as("owner").keys.revoke(minted.key.id)
+    answer = both.other.post("/v1/hooks/claude-code", event, minted.secret).body
+    assert answer["hookSpecificOutput"]["permissionDecision"] == "deny"
+
+
 def test_a_member_who_was_switched_off_on_one_decides_nothing_more_on_the_other(both: Pair, order: str) -> None:
     owner = both.one_as("owner")
     owner.members.set("temp-agent", "agent", roles=["ops_agent"], person="owner")

@@ -11,13 +11,15 @@ from typing import Any
 from agno.agent import Agent
 from agno.models.base import Model
 from agno.models.response import ModelResponse
+from agno.tools import tool
+from scripts import Scripted
 
-from kiff_guard.adapters.agno import hook
+from kiff_guard.adapters.agno import attach, hook
 from kiff_guard.conformance import Played, Scene, ToolCall, stoppable
 
 
 @dataclass
-class Script(Model):
+class Script(Scripted, Model):
     """What the model asks, turn by turn, and what it was told about each call."""
 
     id: str = "scripted"
@@ -27,8 +29,7 @@ class Script(Model):
 
     def invoke(self, messages: Any = None, **_: Any) -> ModelResponse:
         self.reads(messages)
-        turn = self.turns[self.next] if self.next < len(self.turns) else []
-        self.next += 1
+        turn = self.take()
         return ModelResponse(role="assistant", content=None if turn else "done", tool_calls=[_asked(c) for c in turn])
 
     async def ainvoke(self, messages: Any = None, **_: Any) -> ModelResponse:
@@ -51,10 +52,6 @@ class Script(Model):
             if message.role == "tool":
                 self.told[message.tool_call_id] = str(message.content)
 
-    def said(self) -> list[str]:
-        order = [call.call_id for turn in self.turns for call in turn]
-        return [self.told[call_id] for call_id in order if call_id in self.told]
-
 
 def _asked(call: ToolCall) -> dict[str, Any]:
     function = {"name": call.tool, "arguments": json.dumps(call.args)}
@@ -62,11 +59,13 @@ def _asked(call: ToolCall) -> dict[str, Any]:
 
 
 class Agno:
-    """The tool hook, on an agent that runs or is awaited."""
+    """The tool hooks, on an agent that runs or is awaited."""
 
     name = "agno"
     version = version("agno")
     streams = True
+    stacks = True
+    names_errors = True
     lacks: Mapping[str, str] = {
         "K2": "Agno runs a plain tool, and its decision, in a thread that a cancelled run leaves behind: "
         "what is allowed then still runs, and its receipt says so",
@@ -75,24 +74,49 @@ class Agno:
     def play(self, scene: Scene) -> Played:
         agent, script = _agent(scene)
         try:
-            ended = agent.run("go", session_id=scene.session)
+            script.reads(self.run(agent, scene.session))
         except BaseException as error:  # noqa: BLE001  # the suite asks what ended the run
             return Played(script.said(), error)
-        script.reads(ended.messages)
         return Played(script.said())
 
     async def aplay(self, scene: Scene) -> Played:
         agent, script = _agent(scene)
         try:
-            ended = await stoppable(agent.arun("go", session_id=scene.session), scene.cancel)
+            script.reads(await stoppable(self.arun(agent, scene.session), scene.cancel))
         except BaseException as error:  # noqa: BLE001
             return Played(script.said(), error)
-        script.reads(ended.messages)
         return Played(script.said())
+
+    def run(self, agent: Agent, session: str) -> Any:
+        return agent.run("go", session_id=session).messages
+
+    async def arun(self, agent: Agent, session: str) -> Any:
+        return (await agent.arun("go", session_id=session)).messages
+
+
+class AgnoStreamed(Agno):
+    """The same, read piece by piece; what the last pieces said of calls, the model has read."""
+
+    name = "agno (streamed)"
+
+    def run(self, agent: Agent, session: str) -> Any:
+        list(agent.run("go", session_id=session, stream=True, stream_events=True))
+
+    async def arun(self, agent: Agent, session: str) -> Any:
+        async for _ in agent.arun("go", session_id=session, stream=True, stream_events=True):
+            pass
 
 
 def _agent(scene: Scene) -> tuple[Agent, Script]:
-    return agent_with(scene.turns, *scene.tools.values(), tool_hooks=[hook(scene.guard)])
+    tools = [as_tool(name, function) for name, function in scene.tools.items()]
+    agent, script = agent_with(scene.turns, *tools, tool_hooks=[hook(scene.guard)])
+    for guard in scene.also:
+        attach(guard, agent)
+    return agent, script
+
+
+def as_tool(name: str, function: Callable[..., Any]) -> Any:
+    return function if function.__name__ == name else tool(name=name)(function)
 
 
 def agent_with(turns: Sequence[Sequence[ToolCall]], *tools: Callable[..., Any], **more: Any) -> tuple[Agent, Script]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from agno_driver import Agno
+import pytest
+from agno_driver import Agno, AgnoStreamed
 from results import keep
 
 from kiff_guard.conformance import run
 
 
-def test_agno_keeps_the_contract() -> None:
-    report = run(Agno())
-    keep(report)
-    report.check()
+@pytest.mark.parametrize("driver", [Agno(), AgnoStreamed()], ids=["run", "streamed"])
+def test_agno_keeps_the_contract(driver: Agno) -> None:
+    keep(run(driver)).check()

@@ -21,7 +21,7 @@ from claude_agent_sdk import (
 )
 from claude_model import Asks, ClaudeModel
 
-from kiff_guard.adapters.claude_agent_sdk import hook
+from kiff_guard.adapters.claude_agent_sdk import attach
 from kiff_guard.conformance import Played, Scene, ToolCall, stoppable
 
 SERVER = "shop"
@@ -36,6 +36,7 @@ class ClaudeAgentSdk:
     name = "claude_agent_sdk"
     version = version("claude-agent-sdk")
     streams = False
+    stacks = True
     lacks: Mapping[str, str] = {
         "K1": "a cancelled run ends Claude Code, which says nothing more of its tools: the receipt says unknown",
     }
@@ -56,6 +57,7 @@ class Session:
         self.scene = scene
         self.home = tempfile.mkdtemp(prefix="claude-")
         self.model = ClaudeModel([[asks(call) for call in turn] for turn in scene.turns])
+        self.guards: dict[int, Any] = {id(guard): Unprefixed(guard) for guard in scene.guards}
         self.claude = ""
 
     async def run(self) -> Played:
@@ -68,10 +70,11 @@ class Session:
         return self._played(result)
 
     async def _ask(self, prompt: str | None, **more: Any) -> ResultMessage:
-        hooks = hook(Unprefixed(self.scene.guard), pause=True)
-        return await ask(
-            options_for(self.model, self.home, list(self.scene.tools.values()), hooks=hooks, **more), prompt
-        )
+        tools = [as_tool(function, name) for name, function in self.scene.tools.items()]
+        options = options_for(self.model, self.home, tools, **more)
+        for guard in self.scene.guards:
+            options = attach(self.guards[id(guard)], options, pause=True)
+        return await ask(options, prompt)
 
     def _played(self, result: ResultMessage) -> Played:
         deferred = result.deferred_tool_use
@@ -118,11 +121,9 @@ async def ask(options: ClaudeAgentOptions, prompt: str | None) -> ResultMessage:
     raise AssertionError("the run ended without a result")
 
 
-def options_for(
-    model: ClaudeModel, home: str, tools: Sequence[Callable[..., Any]] = (), **more: Any
-) -> ClaudeAgentOptions:
+def options_for(model: ClaudeModel, home: str, tools: Sequence[Any] = (), **more: Any) -> ClaudeAgentOptions:
     """Options for a run that nothing outside of the test has a part in."""
-    made = [as_tool(each) for each in tools]
+    made = [each if isinstance(each, SdkMcpTool) else as_tool(each) for each in tools]
     given: dict[str, Any] = {
         "mcp_servers": {SERVER: create_sdk_mcp_server(SERVER, tools=made)} if made else {},
         "allowed_tools": [f"{PREFIX}{each.name}" for each in made],
@@ -155,7 +156,7 @@ def asks(call: ToolCall, prefix: str = PREFIX) -> Asks:
     return Asks(f"{prefix}{call.tool}", dict(call.args), call.call_id)
 
 
-def as_tool(function: Callable[..., Any]) -> SdkMcpTool[Any]:
+def as_tool(function: Callable[..., Any], name: str = "") -> SdkMcpTool[Any]:
     """A plain function as a tool of an MCP server in this process."""
 
     async def run(args: dict[str, Any]) -> dict[str, Any]:
@@ -167,9 +168,10 @@ def as_tool(function: Callable[..., Any]) -> SdkMcpTool[Any]:
         return {"content": [{"type": "text", "text": str(result)}]}
 
     hints = get_type_hints(function)
-    names = list(inspect.signature(function).parameters)
-    schema = {"type": "object", "properties": {name: _shape(hints[name]) for name in names}, "required": names}
-    return SdkMcpTool(function.__name__, function.__doc__ or "", schema, run)
+    given = inspect.signature(function).parameters
+    needed = [each for each in given if given[each].default is inspect.Parameter.empty]
+    schema = {"type": "object", "properties": {each: _shape(hints[each]) for each in given}, "required": needed}
+    return SdkMcpTool(name or function.__name__, function.__doc__ or "", schema, run)
 
 
 def _shape(hint: Any) -> dict[str, Any]:

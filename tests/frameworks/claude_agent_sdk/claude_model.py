@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
+from scripts import Scripted
+
 
 class Asks(NamedTuple):
     """One tool call that the model asks for."""
@@ -17,7 +19,7 @@ class Asks(NamedTuple):
     call_id: str
 
 
-class ClaudeModel:
+class ClaudeModel(Scripted):
     """The model of one scene.
 
     Args:
@@ -30,7 +32,7 @@ class ClaudeModel:
     def __init__(self, turns: Sequence[Sequence[Asks]]) -> None:
         self.turns = [list(turn) for turn in turns]
         self.told: dict[str, str] = {}
-        self._next = 0
+        self.next = 0
         self._lock = threading.Lock()
         model = self
 
@@ -72,13 +74,10 @@ class ClaudeModel:
         """The next message. A request without tools is about something else, such as a title."""
         with self._lock:
             self._listen(body)
-            turn: list[Asks] = []
-            if body.get("tools") and self._next < len(self.turns):
-                turn = self.turns[self._next]
-                self._next += 1
+            turn: list[Asks] = self.take() if body.get("tools") else []
         blocks = [{"type": "tool_use", "id": each.call_id, "name": each.tool, "input": each.args} for each in turn]
         return {
-            "id": f"msg_{self._next}",
+            "id": f"msg_{self.next}",
             "type": "message",
             "role": "assistant",
             "model": body.get("model"),
@@ -94,11 +93,6 @@ class ClaudeModel:
             for block in content if isinstance(content, list) else ():
                 if block.get("type") == "tool_result":
                     self.told[block["tool_use_id"]] = _text(block.get("content"))
-
-    def said(self) -> list[str]:
-        """What it was told, in the order in which it asked."""
-        order = [each.call_id for turn in self.turns for each in turn]
-        return [self.told[call_id] for call_id in order if call_id in self.told]
 
     def close(self) -> None:
         self._server.shutdown()

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Any
 
@@ -86,8 +87,8 @@ def _text(call: ToolCall) -> str:
     return f"Thought: I act.\nAction: {call.tool}\nAction Input: {json.dumps(call.args)}"
 
 
-def as_tool(function: Callable[..., Any]) -> Any:
-    return crewai_tool(function.__name__)(function)
+def as_tool(function: Callable[..., Any], name: str = "") -> Any:
+    return crewai_tool(name or function.__name__)(function)
 
 
 def crew(model: ScriptedModel, tools: Sequence[Any], **options: Any) -> Crew:
@@ -111,6 +112,8 @@ class CrewDriver:
 
     name = "crewai"
     version = version("crewai")
+    stacks = True
+    names_errors = True
 
     def __init__(self, native: bool = True) -> None:
         self.native = native
@@ -126,9 +129,11 @@ class CrewDriver:
     async def _played(self, scene: Scene, run: Callable[[Crew], Any]) -> Played:
         turns = scene.turns if self.native else [[call] for turn in scene.turns for call in turn]
         model, raised = scripted(*turns, native=self.native), None
-        with crewai.hook(scene.guard):
+        with ExitStack() as hooks:
+            for guard in scene.guards:
+                hooks.enter_context(crewai.hook(guard))
             try:
-                await run(crew(model, [as_tool(each) for each in scene.tools.values()]))
+                await run(crew(model, [as_tool(function, name) for name, function in scene.tools.items()]))
             except Exception as error:  # noqa: BLE001
                 raised = error
         return Played(model.told(), raised)

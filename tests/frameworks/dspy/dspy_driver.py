@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -19,6 +18,8 @@ class Dspy:
 
     name = "dspy"
     version = version("dspy")
+    stacks = True
+    names_errors = True
     lacks: Mapping[str, str] = dict.fromkeys(("I1", "I3", "I4"), "DSPy passes its tools no ids of calls")
 
     def play(self, scene: Scene) -> Played:
@@ -43,8 +44,11 @@ class Dspy:
 
 
 def _agent(scene: Scene) -> tuple[dspy.Module, DummyLM]:
-    agent, lm = agent_with(scene.turns, *scene.tools.values())
-    return attach(scene.guard, agent), lm
+    tools = [dspy.Tool(function, name=name) for name, function in scene.tools.items()]
+    agent, lm = agent_with(scene.turns, *tools)
+    for guard in scene.guards:
+        attach(guard, agent)
+    return agent, lm
 
 
 def agent_with(turns: Sequence[Sequence[ToolCall]], *tools: Callable[..., Any]) -> tuple[dspy.Module, DummyLM]:
@@ -73,11 +77,3 @@ def said(trajectory: Mapping[str, Any]) -> list[str]:
 def run(agent: dspy.Module, lm: DummyLM) -> list[str]:
     with dspy.context(lm=lm, allow_tool_async_sync_conversion=True):
         return said(agent(question="go").trajectory)
-
-
-def arun(agent: dspy.Module, lm: DummyLM) -> list[str]:
-    async def awaited() -> list[str]:
-        with dspy.context(lm=lm):
-            return said((await agent.acall(question="go")).trajectory)
-
-    return asyncio.run(awaited())

@@ -12,9 +12,10 @@ from fastmcp.client.elicitation import ElicitResult
 from fastmcp.server import create_proxy
 from fastmcp.server.middleware import Middleware
 from fastmcp_driver import PAUSES
+from mcp_callers import ENDS, text
 
 from kiff_guard import Guard
-from kiff_guard.adapters.fastmcp import attach, hook
+from kiff_guard.adapters.fastmcp import attach
 from kiff_guard.conformance import ScriptedClient
 from kiff_guard.errors import ConfigurationError
 
@@ -60,10 +61,6 @@ class Shop:
         return [(each.outcome, each.execution) for each in self.guard.receipts]
 
 
-def text(result: Any) -> str:
-    return "".join(getattr(each, "text", "") for each in result.content)
-
-
 def says(action: str, shop: Shop, review: str = "") -> Any:
     """A client's user, and a reviewer who decides meanwhile."""
 
@@ -76,22 +73,9 @@ def says(action: str, shop: Shop, review: str = "") -> Any:
     return elicit
 
 
-@pytest.mark.parametrize(
-    "outcome", ["blocked", "invalid", "limit_exceeded", "approval_required", ConnectionError, "no"]
-)
-def test_what_is_withheld_does_not_run(outcome: Any) -> None:
-    """Also where the tool has an output schema that no refusal fits."""
-    shop = Shop(outcome)
-    result = shop.call()
+def test_a_refusal_is_told_where_the_tool_has_an_output_schema_that_no_refusal_fits() -> None:
+    result = Shop("blocked").call()
     assert result.is_error and "KIFF withheld `refund`" in text(result)
-    assert shop.ran == [] and len(shop.guard.receipts) == 1
-
-
-def test_a_guard_that_breaks_withholds(monkeypatch: pytest.MonkeyPatch) -> None:
-    shop = Shop()
-    monkeypatch.setattr(shop.guard, "aevaluate", lambda *_, **__: 1 / 0)
-    assert "guard_failed" in text(shop.call())
-    assert shop.ran == []
 
 
 def test_a_guard_that_breaks_stops_nothing_in_observe(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,18 +83,6 @@ def test_a_guard_that_breaks_stops_nothing_in_observe(monkeypatch: pytest.Monkey
     monkeypatch.setattr(shop.guard, "aevaluate", lambda *_, **__: 1 / 0)
     assert not shop.call().is_error
     assert len(shop.ran) == 1
-
-
-def test_arguments_that_do_not_fit_are_no_success() -> None:
-    shop = Shop()
-    assert shop.call(arguments={"order_id": "ord_1"}).is_error
-    assert shop.ran == [] and shop.ends() == [("allowed", "failed")]
-
-
-def test_a_text_for_a_number_is_decided_as_it_came() -> None:
-    shop = Shop(lambda args: "blocked" if isinstance(args["amount"], str) else "allowed")
-    assert shop.call(arguments={"order_id": "ord_1", "amount": "50"}).is_error
-    assert shop.ran == []
 
 
 class Changes(Middleware):
@@ -184,15 +156,6 @@ def test_clients_that_count_alike_are_told_apart() -> None:
     assert len(shop.ran) == 3
 
 
-def test_identical_calls_side_by_side_stay_two() -> None:
-    async def talk(client: Any) -> None:
-        await asyncio.gather(*(client.call_tool("refund", REFUND) for _ in range(8)))
-
-    shop = Shop()
-    shop.talk(talk)
-    assert len(shop.ran) == 8 and shop.ends() == [("allowed", "succeeded")] * 8
-
-
 def test_a_call_that_its_client_gave_up_is_no_success() -> None:
     async def talk(client: Any) -> None:
         with pytest.raises(TimeoutError):
@@ -207,16 +170,7 @@ def test_a_call_that_its_client_gave_up_is_no_success() -> None:
     assert len(shop.guard.receipts) == 1
 
 
-@pytest.mark.parametrize(
-    ("action", "review", "runs"),
-    [
-        ("accept", "grant", 1),
-        ("accept", "", 0),
-        ("accept", "deny", 0),
-        ("accept", "expire", 0),
-        ("decline", "grant", 0),
-    ],
-)
+@pytest.mark.parametrize(("action", "review", "runs"), ENDS)
 def test_a_held_call_runs_on_a_grant_alone(action: str, review: str, runs: int) -> None:
     shop = Shop("approval_required")
     result = shop.call(elicitation_handler=says(action, shop, review))
@@ -327,18 +281,6 @@ def test_with_a_mounted_server_s_extension_that_intercepts_calls_nothing_runs() 
     assert inner.ran == []
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "runs"), [("allowed", "allowed", 1), ("blocked", "allowed", 0), ("allowed", "blocked", 0)]
-)
-def test_two_guards_on_one_server_both_decide(first: str, second: str, runs: int) -> None:
-    shop = Shop(first)
-    other = ScriptedClient(second)
-    attach(Guard(other, agent="agent-2", mode="enforce"), shop.server)
-    assert shop.call().is_error is not bool(runs)
-    assert len(shop.ran) == runs
-    assert (shop.kiff.calls, other.calls) == (1, 0 if first == "blocked" else 1)
-
-
 def test_a_middleware_behind_two_guards_is_seen() -> None:
     shop = Shop()
     attach(Guard(ScriptedClient(), agent="agent-2", mode="enforce"), shop.server)
@@ -385,24 +327,6 @@ def test_a_tool_under_another_name_is_decided_under_that_name() -> None:
     assert shop.ran == []
 
 
-def test_the_hook_is_what_servers_are_made_with() -> None:
-    guard = Guard(ScriptedClient("blocked"), agent="agent-1", mode="enforce")
-    server: FastMCP = FastMCP("shop", middleware=[hook(guard)])
-    server.tool(lambda: "ran", name="look")
-
-    async def talk() -> Any:
-        async with Client(server) as client:
-            return await client.call_tool("look", {}, raise_on_error=False)
-
-    assert asyncio.run(talk()).is_error
-
-
 def test_something_else_is_nothing_to_guard() -> None:
     with pytest.raises(ConfigurationError, match="FastMCP"):
         attach(Guard(ScriptedClient(), mode="enforce"), object())
-
-
-def test_observe_asks_nobody() -> None:
-    shop = Shop(AssertionError, mode="observe")
-    assert not shop.call().is_error
-    assert shop.kiff.calls == 0 and shop.ends() == [("observed", "succeeded")]

@@ -10,10 +10,13 @@ from importlib.metadata import version
 from typing import Any
 
 from google.adk.agents import LlmAgent
+from google.adk.agents.run_config import RunConfig, StreamingMode
 from google.adk.models import BaseLlm, LlmResponse
 from google.adk.runners import InMemoryRunner
+from google.adk.tools import FunctionTool
 from google.genai import types
 from pydantic import Field
+from scripts import Awaited
 
 from kiff_guard.adapters import google_adk
 from kiff_guard.conformance.driver import Played, Scene, ToolCall, stoppable
@@ -34,7 +37,10 @@ class ScriptedModel(BaseLlm):
         self.requests.append(list(llm_request.contents))
         turn = self.turns[self.said] if self.said < len(self.turns) else "done"
         self.said += 1
-        yield LlmResponse(content=types.Content(role="model", parts=_parts(turn)))
+        content = types.Content(role="model", parts=_parts(turn))
+        if stream:
+            yield LlmResponse(content=content, partial=True)
+        yield LlmResponse(content=content)
 
     def told(self) -> dict[str, str]:
         """What the newest request says of each call, by the call's id."""
@@ -68,6 +74,7 @@ class Conversation:
     session: str = "session-1"
     events: list[Any] = field(default_factory=list)
     open: list[types.FunctionCall] = field(default_factory=list)
+    streamed: bool = False
 
     async def say(self, *parts: types.Part) -> None:
         """One run to its end; its events are kept."""
@@ -77,7 +84,9 @@ class Conversation:
             await sessions.create_session(**known)
         content = types.Content(role="user", parts=list(parts or [types.Part(text="go")]))
         self.events.clear()
-        async for event in self.runner.run_async(user_id=USER, session_id=self.session, new_message=content):
+        how = RunConfig(streaming_mode=StreamingMode.SSE if self.streamed else StreamingMode.NONE)
+        about = {"user_id": USER, "session_id": self.session, "new_message": content, "run_config": how}
+        async for event in self.runner.run_async(**about):
             self.events.append(event)
         self.open = self.asked() or self.open
 
@@ -95,14 +104,18 @@ class Conversation:
         return [payload["approval_id"] for payload in payloads if payload.get("approval_id")]
 
 
-def by_plugin(guard: Any, agent: LlmAgent) -> InMemoryRunner:
-    """A runner with the guard's plugin."""
+def by_plugin(guard: Any, agent: LlmAgent, *also: Any) -> InMemoryRunner:
+    """A runner with the guard's plugin. ADK takes one of a name: the agent knows of more guards."""
+    for each in also:
+        google_adk.attach(each, agent)
     return InMemoryRunner(agent=agent, app_name=APP, plugins=[google_adk.hook(guard)])
 
 
-def by_callbacks(guard: Any, agent: LlmAgent) -> InMemoryRunner:
-    """A runner that knows nothing of the guard: the agent does."""
-    return InMemoryRunner(agent=google_adk.attach(guard, agent), app_name=APP)
+def by_callbacks(guard: Any, agent: LlmAgent, *also: Any) -> InMemoryRunner:
+    """A runner that knows nothing of the guards: the agent does."""
+    for each in (guard, *also):
+        google_adk.attach(each, agent)
+    return InMemoryRunner(agent=agent, app_name=APP)
 
 
 def unguarded(guard: Any, agent: LlmAgent) -> InMemoryRunner:
@@ -115,12 +128,22 @@ def conversation(
     guard: Any,
     *,
     session: str = "session-1",
-    guarded: Callable[[Any, LlmAgent], InMemoryRunner] = by_plugin,
+    guarded: Callable[..., InMemoryRunner] = by_plugin,
+    also: Sequence[Any] = (),
     **agent: Any,
 ) -> Conversation:
     """An agent with these tools, and a guarded runner."""
     root = LlmAgent(name="root", model=model, tools=list(tools), **agent)
-    return Conversation(guarded(guard, root), model, session)
+    return Conversation(guarded(guard, root, *also), model, session)
+
+
+def as_tool(name: str, function: Callable[..., Any]) -> Any:
+    """A function as users give it; under another name than its own as a tool."""
+    if function.__name__ == name:
+        return function
+    tool = FunctionTool(function)
+    tool.name = name
+    return tool
 
 
 def error_tool(order_id: str) -> dict[str, str]:
@@ -128,27 +151,30 @@ def error_tool(order_id: str) -> dict[str, str]:
     return {"error": f"the tool broke over {order_id}"}
 
 
-class AdkDriver:
+class AdkDriver(Awaited):
     """`kiff_guard.adapters.google_adk` under test.
 
     Args:
         guarded: makes the guarded runner: `by_plugin` or `by_callbacks`.
+        streamed: what the model says comes piece by piece.
     """
 
-    name = "google-adk"
+    stacks = True
+    names_errors = True
     version = version("google-adk")
     error_tool: Callable[..., Any] = staticmethod(error_tool)
 
-    def __init__(self, guarded: Callable[[Any, LlmAgent], InMemoryRunner] = by_plugin) -> None:
+    def __init__(self, guarded: Callable[..., InMemoryRunner] = by_plugin, *, streamed: bool = False) -> None:
+        self.name = "google-adk (streamed)" if streamed else "google-adk"
         self.guarded = guarded
+        self.streamed = streamed
         self.lacks: dict[str, str] = {}
 
-    def play(self, scene: Scene) -> Played:
-        return asyncio.run(self.aplay(scene))
-
     async def aplay(self, scene: Scene) -> Played:
-        model, tools = scripted(*scene.turns), list(scene.tools.values())
-        talk = conversation(model, tools, scene.guard, session=scene.session, guarded=self.guarded)
+        model, tools = scripted(*scene.turns), [as_tool(name, function) for name, function in scene.tools.items()]
+        ways = {"session": scene.session, "guarded": self.guarded, "also": scene.also}
+        talk = conversation(model, tools, scene.guard, **ways)
+        talk.streamed = self.streamed
         return await self._played(talk, scene, talk.say())
 
     async def _played(self, talk: Conversation, scene: Scene, run: Any) -> Played:

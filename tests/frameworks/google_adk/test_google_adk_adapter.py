@@ -9,18 +9,16 @@ from typing import Any
 import pytest
 from adk_driver import APP, Conversation, by_callbacks, by_plugin, conversation, error_tool, scripted, unguarded
 from google.adk.agents import LlmAgent
-from google.adk.agents.run_config import RunConfig, StreamingMode
 from google.adk.apps import App
-from google.adk.models import LlmResponse
 from google.adk.plugins.base_plugin import BasePlugin
 from google.adk.runners import InMemoryRunner
 from google.adk.tools import AgentTool, FunctionTool
 from google.adk.workflow import START, Workflow
-from google.genai import types
+from guards import ends, enforcing
 
 from kiff_guard import Guard
 from kiff_guard.adapters import google_adk
-from kiff_guard.conformance import ScriptedClient, ToolCall, stoppable
+from kiff_guard.conformance import ToolCall
 from kiff_guard.conformance.world import World
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*EXPERIMENTAL.*:UserWarning")
@@ -34,9 +32,8 @@ ways = pytest.mark.parametrize("guarded", [by_plugin, by_callbacks])
 class Scene:
     """A KIFF by script, a guard, and the tools that count what they did."""
 
-    def __init__(self, outcomes: Any = "allowed", **options: Any) -> None:
-        self.kiff = ScriptedClient(outcomes, maps=options.pop("maps", None))
-        self.guard = Guard(self.kiff, agent="agent-1", mode="enforce", **options)
+    def __init__(self, outcomes: Any = "allowed") -> None:
+        self.guard, self.kiff = enforcing(outcomes)
         self.world = World()
         self.tools = self.world.tools()
 
@@ -48,7 +45,7 @@ class Scene:
         return talk
 
     def ends(self) -> list[tuple[str, str, str]]:
-        return [(each.tool, each.outcome, each.execution) for each in self.guard.receipts]
+        return ends(self.guard)
 
 
 # Arguments that change after somebody was asked
@@ -111,54 +108,6 @@ def test_who_answers_in_the_place_of_the_tool_leaves_nothing_to_decide(guarded: 
 
 
 # Bypasses
-
-
-def test_omitted_fields_and_texts_for_numbers_reach_kiff_as_they_are() -> None:
-    def strict(args: dict[str, Any]) -> str:
-        return "allowed" if isinstance(args.get("amount"), float) else "invalid"
-
-    scene = Scene(strict)
-    text = ToolCall("refund", {"order_id": "o-1", "amount": "9000"}, "call-2")
-    omitted = ToolCall("refund", {"order_id": "o-1"}, "call-1")
-    scene.say([omitted, text])
-    assert scene.world.ran == []
-    assert scene.ends() == [("refund", "invalid", "not_run")] * 2
-
-
-def test_a_renamed_tool_is_a_tool_without_a_binding() -> None:
-    scene = Scene(maps=frozenset({"delete_account"}))
-    tool = FunctionTool(scene.tools["delete_account"])
-    tool.name = "tidy_up"
-    scene.say([ToolCall("tidy_up", {"account_id": "a-9"}, "call-1")], tools=(tool,))
-    assert scene.world.ran == []
-    assert scene.ends() == [("tidy_up", "blocked", "not_run")]
-
-
-def test_a_streaming_run_is_guarded_like_any_other() -> None:
-    scene = Scene("blocked")
-
-    class Streams(type(scripted())):  # type: ignore[misc]
-        async def generate_content_async(self, llm_request: Any, stream: bool = False) -> Any:
-            async for whole in super().generate_content_async(llm_request, stream):
-                if stream:
-                    yield LlmResponse(content=whole.content, partial=True)
-                yield whole
-
-    model = Streams(turns=[[DELETE]])
-    talk = conversation(model, [scene.tools["delete_account"]], scene.guard)
-
-    async def say() -> None:
-        await talk.runner.session_service.create_session(app_name=APP, user_id="user", session_id="session-1")
-        message = types.Content(role="user", parts=[types.Part(text="go")])
-        streaming = RunConfig(streaming_mode=StreamingMode.SSE)
-        async for _ in talk.runner.run_async(
-            user_id="user", session_id="session-1", new_message=message, run_config=streaming
-        ):
-            pass
-
-    asyncio.run(say())
-    assert scene.world.ran == []
-    assert scene.ends() == [("delete_account", "blocked", "not_run")]
 
 
 def agent_below(scene: Scene) -> LlmAgent:
@@ -253,36 +202,6 @@ def test_two_agents_with_one_tool_and_different_guards_are_asked_about_their_own
     assert first.world.runs("delete_account") == 2
 
 
-def test_plugin_and_callbacks_of_one_guard_ask_once() -> None:
-    scene = Scene()
-
-    def twice(guard: Any, agent: LlmAgent) -> InMemoryRunner:
-        return by_plugin(guard, google_adk.attach(guard, agent))
-
-    scene.say([DELETE], guarded=twice)
-    assert scene.kiff.calls == 1 and scene.world.runs("delete_account") == 1
-    assert scene.ends() == [("delete_account", "allowed", "succeeded")]
-
-
-def test_a_retry_after_an_error_is_decided_again() -> None:
-    scene = Scene()
-
-    def forgive(tool: Any, args: Any, tool_context: Any, error: Exception) -> dict[str, Any]:
-        return {"error": str(error)}
-
-    flaky = [ToolCall("flaky", {"order_id": "o-1"}, name) for name in ("call-1", "call-2")]
-    scene.say([flaky[0]], [flaky[1]], on_tool_error_callback=forgive)
-    assert scene.ends() == [("flaky", "allowed", "failed"), ("flaky", "allowed", "succeeded")]
-
-
-def test_a_call_that_is_delivered_again_in_its_session_runs_once_and_in_another_it_is_another() -> None:
-    """Models may begin their ids anew with each conversation."""
-    scene = Scene()
-    for session in ("session-1", "session-1", "session-2"):
-        scene.say([DELETE], session=session)
-    assert scene.world.runs("delete_account") == 2
-
-
 # Workflows
 
 
@@ -316,44 +235,12 @@ def test_the_tools_of_a_workflow_are_guarded(what: str) -> None:
 
 
 @ways
-def test_a_held_call_pauses_with_its_approval_and_runs_once_granted(guarded: Any) -> None:
+def test_the_pause_says_what_waits_and_the_model_waits_too(guarded: Any) -> None:
     scene = Scene(HELD)
     talk = scene.say([REFUND, DELETE], guarded=guarded)
     (request,) = talk.asked()
-    approval = scene.kiff.waiting()[0]
-    assert request.args["toolConfirmation"]["payload"]["approval_id"] == approval
-    assert approval in request.args["toolConfirmation"]["hint"]
-    assert talk.model.said == 1, "the model goes on while the run waits"
-    scene.kiff.grant(approval)
-    asyncio.run(talk.answer(True))
-    assert (scene.world.runs("refund"), scene.world.runs("delete_account")) == (1, 1)
-    assert talk.model.told()["call-1"] == "delete_account has run for a-9"
-
-
-def test_adks_own_yes_is_not_kiffs() -> None:
-    scene = Scene(HELD)
-    talk = scene.say([DELETE])
-    asyncio.run(talk.answer(True))
-    assert scene.world.ran == []
-    assert "approval_required" in talk.model.told()["call-1"]
-
-
-def test_a_no_at_adks_prompt_runs_nothing_even_if_kiff_granted() -> None:
-    scene = Scene(HELD)
-    talk = scene.say([DELETE])
-    scene.kiff.grant(scene.kiff.waiting()[0])
-    asyncio.run(talk.answer(False))
-    assert scene.world.ran == [] and scene.kiff.calls == 1
-    assert "declined" in talk.model.told()["call-1"]
-
-
-def test_a_denied_call_does_not_run_whatever_adk_was_told() -> None:
-    scene = Scene(HELD)
-    talk = scene.say([DELETE])
-    scene.kiff.deny(scene.kiff.waiting()[0], "not this one")
-    asyncio.run(talk.answer(True))
-    assert scene.world.ran == []
-    assert "not this one" in talk.model.told()["call-1"]
+    assert scene.kiff.waiting()[0] in request.args["toolConfirmation"]["hint"]
+    assert talk.model.said == 1
 
 
 def test_another_process_resumes_by_what_the_session_holds() -> None:
@@ -394,21 +281,6 @@ def test_a_tool_with_a_confirmation_of_its_own_still_needs_kiff() -> None:
 # Ends
 
 
-@ways
-def test_a_cancelled_run_is_told_by_every_release(guarded: Any) -> None:
-    scene = Scene()
-    call = ToolCall("wait_for_ever", {"order_id": "o-1"}, "call-1")
-    talk = conversation(scripted([call]), [scene.tools["wait_for_ever"]], scene.guard, guarded=guarded)
-
-    async def cancelled() -> None:
-        with pytest.raises(asyncio.CancelledError):
-            await stoppable(talk.say(), scene.world.cancel)
-
-    asyncio.run(cancelled())
-    scene.guard.flush()
-    assert scene.ends() == [("wait_for_ever", "allowed", "cancelled")]
-
-
 def test_kiff_is_told_that_nothing_happened_only_where_that_is_known() -> None:
     """A tool that raised, or says that it failed, may have done something. One that was never called did nothing."""
     scene = Scene()
@@ -425,17 +297,14 @@ def test_kiff_is_told_that_nothing_happened_only_where_that_is_known() -> None:
     assert {execution for _, _, execution in scene.ends()} == {"failed"}
 
 
-def test_a_guard_without_kiff_runs_nothing_unless_it_was_told_to() -> None:
-    closed, opened = Scene(ConnectionError("down")), Scene(ConnectionError("down"))
-    talk = closed.say([DELETE])
-    assert closed.world.ran == [] and "error" in talk.model.told()["call-1"]
+def test_while_kiff_is_down_it_runs_if_the_plugin_was_told_so() -> None:
+    scene = Scene(ConnectionError("down"))
 
     def lets(guard: Any, agent: LlmAgent) -> InMemoryRunner:
         return InMemoryRunner(agent=agent, app_name=APP, plugins=[google_adk.hook(guard, fail_closed=False)])
 
-    opened.say([DELETE], guarded=lets)
-    assert opened.world.runs("delete_account") == 1
-    assert opened.ends() == [("delete_account", "failed_open", "succeeded")]
+    scene.say([DELETE], guarded=lets)
+    assert scene.ends() == [("delete_account", "failed_open", "succeeded")]
 
 
 # Where it is put
@@ -492,17 +361,17 @@ def live(scene: Scene, after: Callable[[Any, Any], Any]) -> Any:
 
 
 def test_a_live_call_is_voted_on_and_settled_by_what_comes_after() -> None:
-    ends = {
+    said = {
         "succeeded": lambda plugin, known: plugin.after_tool_callback(**known, result={"result": 1}),
         "failed": lambda plugin, known: plugin.on_tool_error_callback(**known, error=ValueError("no")),
         "unknown": lambda plugin, known: plugin.after_tool_callback(
             **known, result={"status": "The function is running asynchronously and the results are pending."}
         ),
     }
-    for execution, after in ends.items():
+    for execution, after in said.items():
         scene = Scene()
         assert live(scene, after) is None
         assert scene.ends() == [("delete_account", "allowed", execution)]
     scene = Scene("blocked")
-    assert "blocked" in live(scene, ends["failed"])["error"]
+    assert "blocked" in live(scene, said["failed"])["error"]
     assert scene.ends() == [("delete_account", "blocked", "not_run")]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from adk_driver import AdkDriver, by_callbacks, by_plugin
 from results import keep
 
 from kiff_guard.conformance import run
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*EXPERIMENTAL.*:UserWarning")
 
-def test_the_plugin_keeps_the_contract() -> None:
-    report = run(AdkDriver(by_plugin))
-    keep(report)
-    report.check()
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["run", "streamed"])
+def test_the_plugin_keeps_the_contract(streamed: bool) -> None:
+    keep(run(AdkDriver(by_plugin, streamed=streamed))).check()
 
 
 def test_the_callbacks_keep_the_contract() -> None:

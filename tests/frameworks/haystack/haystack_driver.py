@@ -17,6 +17,7 @@ from haystack.components.agents import Agent
 from haystack.dataclasses import ChatMessage
 from haystack.dataclasses import ToolCall as HaystackCall
 from haystack.tools import create_tool_from_function
+from scripts import Scripted
 
 from kiff_guard.adapters.haystack import attach
 from kiff_guard.conformance import Played, Scene, ToolCall, stoppable
@@ -26,20 +27,18 @@ IS_3 = VERSION.startswith("3.")
 
 
 @component
-class ScriptedModel:
+class ScriptedModel(Scripted):
     """Says one turn after the other; a turn is a list of tool calls. After the last one it says `done`."""
 
     def __init__(self, turns: Sequence[Sequence[ToolCall]]) -> None:
         self.turns = [list(turn) for turn in turns]
-        self.said = 0
+        self.next = 0
         self.heard: list[Any] = []
 
     @component.output_types(replies=list[ChatMessage])
     def run(self, messages: list[ChatMessage], tools: Any = None, **more: Any) -> dict[str, Any]:
         self.heard = list(messages)
-        turn = self.turns[self.said] if self.said < len(self.turns) else []
-        self.said += 1
-        calls = [HaystackCall(call.tool, dict(call.args), id=call.call_id) for call in turn]
+        calls = [HaystackCall(call.tool, dict(call.args), id=call.call_id) for call in self.take()]
         return {"replies": [ChatMessage.from_assistant(None if calls else "done", tool_calls=calls)]}
 
     @component.output_types(replies=list[ChatMessage])
@@ -47,7 +46,7 @@ class ScriptedModel:
         return self.run(messages, tools)
 
 
-def as_tool(function: Callable[..., Any]) -> Any:
+def as_tool(function: Callable[..., Any], name: str | None = None) -> Any:
     """A tool as users make it. Haystack 2 takes plain functions only."""
     if inspect.iscoroutinefunction(function) and not IS_3:
 
@@ -55,8 +54,8 @@ def as_tool(function: Callable[..., Any]) -> Any:
         def waited_for(**args: Any) -> Any:
             return asyncio.run(function(**args))
 
-        return create_tool_from_function(waited_for)
-    return create_tool_from_function(function)
+        return create_tool_from_function(waited_for, name)
+    return create_tool_from_function(function, name)
 
 
 def agent_with(model: Any, *functions: Any, **more: Any) -> Agent:
@@ -84,12 +83,13 @@ class Haystack:
     name = "haystack"
     version = VERSION
     streams = False
+    stacks = True
     lacks: Mapping[str, str] = {} if IS_3 else {"I1": NO_ID, "I3": NO_ID, "I4": NO_ID, "K1": THREADS, "K2": THREADS}
 
     def play(self, scene: Scene) -> Played:
         agent, model = self._agent(scene)
         try:
-            ended = agent.run(messages=go())
+            ended = self.run(agent)
         except BaseException as error:  # noqa: BLE001  # the suite asks what ended the run
             return Played(told(model.heard, scene.turns), error)
         return Played(told(ended["messages"], scene.turns))
@@ -97,11 +97,35 @@ class Haystack:
     async def aplay(self, scene: Scene) -> Played:
         agent, model = self._agent(scene)
         try:
-            ended = await stoppable(agent.run_async(messages=go()), scene.cancel)
+            ended = await stoppable(self.arun(agent), scene.cancel)
         except BaseException as error:  # noqa: BLE001
             return Played(told(model.heard, scene.turns), error)
         return Played(told(ended["messages"], scene.turns))
 
+    def run(self, agent: Agent) -> Any:
+        return agent.run(messages=go())
+
+    async def arun(self, agent: Agent) -> Any:
+        return await agent.run_async(messages=go())
+
     def _agent(self, scene: Scene) -> tuple[Agent, ScriptedModel]:
         model = ScriptedModel(scene.turns)
-        return attach(scene.guard, agent_with(model, *scene.tools.values())), model
+        agent = agent_with(model, *(as_tool(function, name) for name, function in scene.tools.items()))
+        for guard in scene.guards:
+            attach(guard, agent)
+        return agent, model
+
+
+class HaystackStreamed(Haystack):
+    """The same, with what is said sent on piece by piece."""
+
+    name = "haystack (streamed)"
+
+    def run(self, agent: Agent) -> Any:
+        return agent.run(messages=go(), streaming_callback=lambda piece: None)
+
+    async def arun(self, agent: Agent) -> Any:
+        async def sent_on(piece: Any) -> None:
+            pass
+
+        return await agent.run_async(messages=go(), streaming_callback=sent_on)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import sys
 from typing import Annotated, Any
 
 import pytest
+from guards import RAN, asks, enforcing, executions, explode, refund
 from haystack import Pipeline
 from haystack.components.agents import Agent
 from haystack.components.agents.state import State
-from haystack.tools import ComponentTool, PipelineTool, Tool, Toolset
+from haystack.tools import ComponentTool, PipelineTool, Toolset
 from haystack_driver import IS_3, ScriptedModel, agent_with, as_tool, go, told
 
 from kiff_guard import Guard
 from kiff_guard.adapters.haystack import LearnsIds, attach, hook, kiff_confirmation_strategy
-from kiff_guard.conformance import ScriptedClient, ToolCall
-from kiff_guard.errors import ConfigurationError, DeadlineExceeded, MissingFramework
+from kiff_guard.conformance import ToolCall
+from kiff_guard.errors import ConfigurationError
 
 if IS_3:
     from haystack.hooks.human_in_the_loop import ConfirmationHook
@@ -29,26 +29,8 @@ else:
     from haystack.dataclasses import ToolCall as HaystackCall
     from haystack.human_in_the_loop.dataclasses import ToolExecutionDecision
 
-RAN: list[Any] = []
 needs_3 = pytest.mark.skipif(not IS_3, reason="needs Haystack 3")
 needs_2 = pytest.mark.skipif(IS_3, reason="needs Haystack 2")
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> None:
-    RAN.clear()
-
-
-def refund(order_id: str, amount: float = 500.0) -> str:
-    """Refund an order."""
-    RAN.append((order_id, amount))
-    return f"refunded {order_id}"
-
-
-def explode(order_id: str) -> str:
-    """Fail."""
-    RAN.append(order_id)
-    raise RuntimeError("card network down")
 
 
 def with_state(order_id: Annotated[str, "which"], state: State) -> str:
@@ -58,19 +40,6 @@ def with_state(order_id: Annotated[str, "which"], state: State) -> str:
 
 
 with_state.__annotations__ |= {"order_id": Annotated[str, "which"], "state": State}  # Haystack 2 reads no text of types
-
-
-def asks(tool: str = "refund", call_id: str = "c1", **args: Any) -> ToolCall:
-    return ToolCall(tool, args or {"order_id": "o-1", "amount": 5.0}, call_id)
-
-
-def enforcing(outcomes: Any = "allowed", **more: Any) -> tuple[Guard, ScriptedClient]:
-    client = ScriptedClient(outcomes, **more)
-    return Guard(client, agent="agent-1", mode="enforce"), client
-
-
-def executions(guard: Guard) -> list[tuple[str, str]]:
-    return [(each.tool, each.execution) for each in guard.receipts]
 
 
 def play(guard: Guard, *turns: list[ToolCall], tools: Any = (refund, explode), **more: Any) -> list[str]:
@@ -97,36 +66,12 @@ def confirming(strategy: Any) -> dict[str, Any]:
 # Refused
 
 
-@pytest.mark.parametrize("outcome", ["blocked", "invalid", "limit_exceeded", "error", "granted"])
-def test_a_withheld_call_does_not_run_and_the_model_is_told_why(outcome: str) -> None:
-    guard, _ = enforcing(outcome)
-    said = play(guard, [asks()])
-    assert RAN == []
-    assert executions(guard) == [("refund", "not_run")]
-    assert ("error" if outcome == "granted" else outcome) in said[0]
-
-
-def test_while_kiff_is_down_nothing_runs() -> None:
-    guard, _ = enforcing(ConnectionError("refused"))
-    play(guard, [asks()])
-    assert RAN == []
-    assert [each.outcome for each in guard.receipts] == ["error"]
-
-
 def test_while_kiff_is_down_it_runs_if_told_so_and_the_receipt_says_it() -> None:
     guard, _ = enforcing(ConnectionError("refused"))
     agent = attach(guard, agent_with(ScriptedModel([[asks()]]), refund), fail_closed=False)
     agent.run(messages=go())
     assert len(RAN) == 1
     assert [(each.outcome, each.state) for each in guard.receipts] == [("failed_open", "ungoverned")]
-
-
-def test_a_call_tried_again_after_kiff_did_not_answer_in_time_runs_once() -> None:
-    answers = iter([DeadlineExceeded("no answer"), "allowed"])
-    guard, _ = enforcing(lambda args: next(answers))
-    play(guard, [asks(call_id="c1")], [asks(call_id="c2")])
-    assert len(RAN) == 1
-    assert executions(guard) == [("refund", "not_run"), ("refund", "succeeded")]
 
 
 @pytest.mark.parametrize(("given", "seen"), [({}, 500.0), ({"amount": "49.0"}, "49.0")])
@@ -178,13 +123,6 @@ def test_copies_are_guarded(copied: Any) -> None:
     assert (RAN, client.calls) == ([], 4)
 
 
-def test_a_tool_under_another_name_is_withheld() -> None:
-    guard, _ = enforcing(maps=frozenset({"refund"}))
-    same = as_tool(refund)
-    play(guard, [asks("pay_back")], tools=[Tool("pay_back", "Pay back.", same.parameters, same.function)])
-    assert RAN == []
-
-
 def test_a_withheld_call_ends_a_run_that_ends_with_failures() -> None:
     guard, _ = enforcing("blocked")
     fails = {"raise_on_tool_invocation_failure": True}
@@ -192,18 +130,6 @@ def test_a_withheld_call_ends_a_run_that_ends_with_failures() -> None:
     with pytest.raises(Exception, match="KIFF withheld `refund`: blocked"):
         agent.run(messages=go())
     assert RAN == []
-
-
-def test_an_awaited_and_a_streamed_run_are_guarded() -> None:
-    guard, _ = enforcing("blocked")
-
-    def attached(call_id: str) -> Agent:
-        return attach(guard, agent_with(ScriptedModel([[asks(call_id=call_id)]]), refund))
-
-    asyncio.run(attached("c1").run_async(messages=go()))
-    attached("c2").run(messages=go(), streaming_callback=lambda chunk: None)
-    assert RAN == []
-    assert executions(guard) == [("refund", "not_run")] * 2
 
 
 def test_arguments_that_a_strategy_changes_are_those_that_kiff_decides_on() -> None:
@@ -275,14 +201,6 @@ def test_an_agent_that_is_a_tool_is_guarded_once_the_one_above_is_attached() -> 
     assert executions(guard)[0] == ("refund", "not_run")
 
 
-@pytest.mark.parametrize("blocks", ["first", "second"])
-def test_two_guards_both_have_to_allow(blocks: str) -> None:
-    first, _ = enforcing("blocked" if blocks == "first" else "allowed")
-    second, _ = enforcing("blocked" if blocks == "second" else "allowed")
-    attach(second, attach(first, agent_with(ScriptedModel([[asks()]]), refund))).run(messages=go())
-    assert RAN == []
-
-
 def test_a_guard_that_is_attached_twice_asks_once() -> None:
     guard, client = enforcing()
     agent = attach(guard, attach(guard, agent_with(ScriptedModel([[asks()]]), *hook(guard)([as_tool(refund)]))))
@@ -318,36 +236,6 @@ def test_a_tool_invoker_without_an_agent_is_guarded() -> None:
 # Held
 
 
-def test_a_held_call_is_told_with_its_approval_and_runs_once_it_is_granted() -> None:
-    guard, client = enforcing("approval_required")
-    [said] = play(guard, [asks(call_id="c1")])
-    [approval] = client.waiting()
-    assert (RAN, approval in said) == ([], True)
-    client.grant(approval)
-    play(guard, [asks(call_id="c2")])
-    assert RAN == [("o-1", 5.0)]
-    assert [(each.execution, each.approval_id) for each in guard.receipts] == [
-        ("not_run", approval),
-        ("succeeded", approval),
-    ]
-
-
-def test_a_denied_call_does_not_run() -> None:
-    guard, client = enforcing("approval_required")
-    play(guard, [asks(call_id="c1")])
-    client.deny(client.waiting()[0])
-    [said] = play(guard, [asks(call_id="c2")])
-    assert (RAN, "approval_denied" in said) == ([], True)
-
-
-def test_other_arguments_than_those_approved_are_asked_anew() -> None:
-    guard, client = enforcing("approval_required")
-    play(guard, [asks(call_id="c1")])
-    client.grant(client.waiting()[0])
-    play(guard, [asks(call_id="c2", order_id="o-1", amount=9000.0)])
-    assert (RAN, len(client.approvals)) == ([], 2)
-
-
 def test_a_yes_of_a_confirmation_strategy_runs_nothing() -> None:
     guard, _ = enforcing("approval_required")
     play(guard, [asks()], **confirming(Edits()))
@@ -357,27 +245,11 @@ def test_a_yes_of_a_confirmation_strategy_runs_nothing() -> None:
 # What came of it
 
 
-def test_a_tool_that_raises_has_failed_and_the_model_is_told() -> None:
-    guard, client = enforcing()
-    [said] = play(guard, [asks("explode", order_id="o-1")])
-    assert "card network down" in said
-    assert executions(guard) == [("explode", "failed")]
-    assert [each.status for each in client.settles] == ["unknown"]  # the money may have left before it was raised
-
-
 def test_arguments_that_do_not_fit_the_tool_are_no_success() -> None:
     guard, client = enforcing()
     play(guard, [asks(wrong="o-1")])
     assert (RAN, executions(guard)) == ([], [("refund", "failed")])
     assert [each.status for each in client.settles] == ["failed"]  # nothing happened: the order is not closed
-
-
-def test_parallel_calls_with_the_same_arguments_are_two() -> None:
-    guard, client = enforcing()
-    play(guard, [asks(call_id="c1"), asks(call_id="c2")])
-    assert (len(RAN), client.calls, len(guard.receipts)) == (2, 2, 2)
-    if IS_3:
-        assert sorted(each.call_id for each in guard.receipts) == ["c1", "c2"]
 
 
 def test_kiff_is_not_asked_about_what_haystack_puts_among_the_arguments() -> None:
@@ -397,27 +269,18 @@ def test_what_a_tool_takes_from_the_state_is_decided_on_too() -> None:
     assert (RAN, client.decides[0].args) == ([], {"order_id": "o-1", "amount": 9000.0})
 
 
-def test_observing_runs_everything_and_asks_nobody() -> None:
-    guard = Guard(mode="observe")
-    said = play(guard, [asks(), asks("explode", "c2", order_id="o-2")])
-    assert said[0] == "refunded o-1"
-    assert sorted((each.tool, each.state, each.execution) for each in guard.receipts) == [
-        ("explode", "observed", "failed"),
-        ("refund", "observed", "succeeded"),
-    ]
-
-
 # Names of kiff-guard 1.x
 
 
-@pytest.mark.parametrize("outcome", ["blocked", "approval_required", "error"])
+@pytest.mark.parametrize("outcome", ["blocked", "approval_required", ConnectionError("refused")])
 @pytest.mark.parametrize("awaited", [True, False])
-def test_the_strategy_of_kiff_guard_1_withholds(outcome: str, awaited: bool) -> None:
+def test_the_strategy_of_kiff_guard_1_withholds(outcome: Any, awaited: bool) -> None:
     guard, _ = enforcing(outcome)
     agent = agent_with(ScriptedModel([[asks()]]), refund, **confirming(kiff_confirmation_strategy(guard)))
     ended = asyncio.run(agent.run_async(messages=go())) if awaited else agent.run(messages=go())
     [said] = told(ended["messages"], [[asks()]])
-    assert (RAN, outcome in said, executions(guard)) == ([], True, [("refund", "not_run")])
+    told_why = (outcome if isinstance(outcome, str) else "error") in said
+    assert (RAN, told_why, executions(guard)) == ([], True, [("refund", "not_run")])
 
 
 def test_the_strategy_of_kiff_guard_1_lets_run_what_is_allowed_unchanged() -> None:
@@ -425,17 +288,3 @@ def test_the_strategy_of_kiff_guard_1_lets_run_what_is_allowed_unchanged() -> No
     agent = agent_with(ScriptedModel([[asks()]]), refund, **confirming(kiff_confirmation_strategy(guard)))
     agent.run(messages=go())
     assert (RAN, executions(guard)) == ([("o-1", 5.0)], [("refund", "unknown")])
-
-
-def test_the_strategy_of_kiff_guard_1_fails_closed() -> None:
-    guard, _ = enforcing(ConnectionError("refused"))
-    agent = agent_with(ScriptedModel([[asks()]]), refund, **confirming(kiff_confirmation_strategy(guard)))
-    agent.run(messages=go())
-    assert RAN == []
-
-
-def test_without_haystack_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "haystack.tools.utils", None)
-    guard, _ = enforcing()
-    with pytest.raises(MissingFramework, match=r"kiff-guard\[haystack\]"):
-        attach(guard, agent_with(ScriptedModel([]), refund))

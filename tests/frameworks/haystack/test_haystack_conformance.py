@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from haystack_driver import Haystack
+import pytest
+from haystack_driver import Haystack, HaystackStreamed
 from results import keep
 
 from kiff_guard.conformance import run
 
 
-def test_guarded_tools_keep_the_contract() -> None:
-    keep(run(Haystack())).check()
+@pytest.mark.parametrize("driver", [Haystack(), HaystackStreamed()], ids=["run", "streamed"])
+def test_guarded_tools_keep_the_contract(driver: Haystack) -> None:
+    keep(run(driver)).check()

@@ -45,6 +45,7 @@ class Hermes:
 
     name = "hermes"
     version = version("hermes-agent")
+    stacks = True
     lacks: Mapping[str, str] = {"C2": "Hermes drops a call that repeats another one of the same turn"}
 
     @staticmethod
@@ -55,9 +56,10 @@ class Hermes:
     def play(self, scene: Scene) -> Played:
         give(scene.tools)
         with _one_guard:
-            if attached() is not scene.guard:
+            if attached() != scene.guards:
                 forget_plugins()
-                attach(scene.guard)
+                for guard in scene.guards:
+                    attach(guard)
         run = Run(scene)
         run.start()
         return run.next()
@@ -143,10 +145,10 @@ def forget_answers() -> None:
     approval._session_approved.clear()
 
 
-def attached() -> Any:
-    """The guard that votes now."""
+def attached() -> tuple[Any, ...]:
+    """The guards that vote now."""
     callbacks = get_plugin_manager()._hooks.get("pre_tool_call", ())
-    return next((each.__self__.guard for each in callbacks if hasattr(each, "__self__")), None)
+    return tuple(each.__self__.guard for each in callbacks if hasattr(each, "__self__"))
 
 
 def give(tools: Mapping[str, Callable[..., Any]]) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from scripts import Scripted
+
 from kiff_guard.conformance import ToolCall
 
 ABOUT = {"id": "chatcmpl-1", "created": 1, "model": "scripted"}
 
 
-class Model:
+class Model(Scripted):
     """Attributes:
     url: for an agent's `base_url`.
     told: what the model was told about each call, by the call's id.
@@ -32,10 +34,6 @@ class Model:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-    def said(self) -> list[str]:
-        order = [call.call_id for turn in self.turns for call in turn]
-        return [self.told[call_id] for call_id in order if call_id in self.told]
 
     def reads(self, messages: Sequence[dict[str, Any]]) -> None:
         for message in messages:

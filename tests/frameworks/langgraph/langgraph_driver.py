@@ -22,14 +22,15 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command
 from pydantic import Field
+from scripts import Scripted
 
-from kiff_guard.adapters.langgraph import hook, wrappers
+from kiff_guard.adapters.langgraph import attach, hook, wrappers
 from kiff_guard.conformance import Played, Scene, ToolCall, stoppable
 
 GO = {"messages": [("user", "go")]}
 
 
-class Script(BaseChatModel):
+class Script(Scripted, BaseChatModel):
     """What the model asks, turn by turn, and what it was told about each call."""
 
     turns: list[list[ToolCall]] = Field(default_factory=list)
@@ -45,8 +46,7 @@ class Script(BaseChatModel):
 
     def _generate(self, messages: list[Any], stop: Any = None, run_manager: Any = None, **more: Any) -> ChatResult:
         self.reads(messages)
-        turn = self.turns[self.next] if self.next < len(self.turns) else []
-        self.next += 1
+        turn = self.take()
         asked = [{"name": call.tool, "args": dict(call.args), "id": call.call_id, "type": "tool_call"} for call in turn]
         return ChatResult(generations=[ChatGeneration(message=AIMessage("" if turn else "done", tool_calls=asked))])
 
@@ -54,10 +54,6 @@ class Script(BaseChatModel):
         for message in messages:
             if isinstance(message, ToolMessage):
                 self.told[message.tool_call_id] = str(message.content)
-
-    def said(self) -> list[str]:
-        order = [call.call_id for turn in self.turns for call in turn]
-        return [self.told[call_id] for call_id in order if call_id in self.told]
 
 
 def script_of(turns: Sequence[Sequence[ToolCall]]) -> Script:
@@ -85,19 +81,28 @@ class _Played:
     """What every way of playing has in common: an agent per scene, and the answers to its pauses."""
 
     version = version("langgraph")
-    lacks: Mapping[str, str] = {}
+    lacks: Mapping[str, str] = {"H8": "what a graph is resumed with is no yes and no no: a no is said in KIFF"}
     error_tool = staticmethod(error_tool)
+    stacks = True
+    names_errors = True
 
     def agent(self, scene: Scene, script: Script) -> Any:
         raise NotImplementedError
 
     def play(self, scene: Scene) -> Played:
         script = script_of(scene.turns)
-        return self._run(self.agent(scene, script), script, scene, GO)
+        return self._run(self.guarded(scene, script), script, scene, GO)
 
     async def aplay(self, scene: Scene) -> Played:
         script = script_of(scene.turns)
-        return await self._arun(self.agent(scene, script), script, scene, GO)
+        return await self._arun(self.guarded(scene, script), script, scene, GO)
+
+    def guarded(self, scene: Scene, script: Script) -> Any:
+        """The agent, with every guard behind the first attached to it."""
+        agent = self.agent(scene, script)
+        for guard in scene.also:
+            attach(guard, agent)
+        return agent
 
     def _run(self, agent: Any, script: Script, scene: Scene, given: Any) -> Played:
         try:

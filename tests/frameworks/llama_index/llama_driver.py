@@ -17,6 +17,7 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools import FunctionTool, ToolOutput
 from llama_index.core.workflow import Context, HumanResponseEvent, InputRequiredEvent
 from pydantic import Field
+from scripts import Awaited
 
 from kiff_guard.adapters import llama_index
 from kiff_guard.conformance.driver import Played, Scene, ToolCall
@@ -87,25 +88,29 @@ def scripted(*turns: Any) -> ScriptedModel:
     return ScriptedModel(turns=list(turns))
 
 
-def as_tool(function: Callable[..., Any]) -> FunctionTool:
+def as_tool(function: Callable[..., Any], name: str | None = None) -> FunctionTool:
     """A tool that may also answer with an output of its own."""
     kind = "async_fn" if asyncio.iscoroutinefunction(function) else "fn"
-    return FunctionTool.from_defaults(**{kind: function}, callback=_own_output)
+    return FunctionTool.from_defaults(**{kind: function}, name=name, callback=_own_output)
 
 
 def _own_output(result: Any) -> ToolOutput | None:
     return result if isinstance(result, ToolOutput) else None
 
 
-def alone(model: ScriptedModel, tools: Sequence[Any], guard: Any = None, **options: Any) -> FunctionAgent:
+def alone(
+    model: ScriptedModel, tools: Sequence[Any], guard: Any = None, *, streaming: bool = False, **options: Any
+) -> FunctionAgent:
     """An agent that runs by itself."""
-    agent = FunctionAgent(name="root", description="root", tools=list(tools), llm=model, streaming=False, **options)
+    agent = FunctionAgent(name="root", description="root", tools=list(tools), llm=model, streaming=streaming, **options)
     return llama_index.attach(guard, agent) if guard is not None else agent
 
 
-def workflow(model: ScriptedModel, tools: Sequence[Any], guard: Any = None, **options: Any) -> AgentWorkflow:
+def workflow(
+    model: ScriptedModel, tools: Sequence[Any], guard: Any = None, *, streaming: bool = False, **options: Any
+) -> AgentWorkflow:
     """The same agent in a workflow."""
-    made = AgentWorkflow(agents=[alone(model, tools)], **options)
+    made = AgentWorkflow(agents=[alone(model, tools, streaming=streaming)], **options)
     return llama_index.attach(guard, made) if guard is not None else made
 
 
@@ -192,27 +197,31 @@ def error_tool(order_id: str) -> ToolOutput:
     return ToolOutput(content=text, tool_name="error_tool", raw_input={}, raw_output=text, is_error=True)
 
 
-class LlamaDriver:
+class LlamaDriver(Awaited):
     """`kiff_guard.adapters.llama_index` under test.
 
     Args:
         made: makes the guarded agent of a model and tools: `alone` or `workflow`.
+        streamed: what the model says comes piece by piece.
     """
 
-    name = "llama-index"
     version = version("llama-index-core")
+    stacks = True
+    names_errors = "exception" in ToolOutput.model_fields
     error_tool: Callable[..., Any] = staticmethod(error_tool)
 
-    def __init__(self, made: Callable[..., Any] = workflow) -> None:
+    def __init__(self, made: Callable[..., Any] = workflow, *, streamed: bool = False) -> None:
+        self.name = "llama-index (streamed)" if streamed else "llama-index"
         self.made = made
+        self.streamed = streamed
         self.lacks: dict[str, str] = {}
-
-    def play(self, scene: Scene) -> Played:
-        return asyncio.run(self.aplay(scene))
 
     async def aplay(self, scene: Scene) -> Played:
         model = scripted(*scene.turns)
-        agent = self.made(model, [as_tool(each) for each in scene.tools.values()], scene.guard)
+        tools = [as_tool(function, name) for name, function in scene.tools.items()]
+        agent = self.made(model, tools, streaming=self.streamed)
+        for guard in scene.guards:
+            llama_index.attach(guard, agent)
         return await self._played(scene, model, agent, Run.of(agent))
 
     async def _played(self, scene: Scene, model: ScriptedModel, agent: Any, run: Run) -> Played:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from llama_driver import LlamaDriver, alone, workflow
 from results import keep
 
 from kiff_guard.conformance import run
 
 
-def test_a_guarded_workflow_keeps_the_contract() -> None:
-    report = run(LlamaDriver(workflow))
-    keep(report)
-    report.check()
+@pytest.mark.parametrize("streamed", [False, True], ids=["run", "streamed"])
+def test_a_guarded_workflow_keeps_the_contract(streamed: bool) -> None:
+    keep(run(LlamaDriver(workflow, streamed=streamed))).check()
 
 
 def test_a_guarded_agent_alone_keeps_the_contract() -> None:

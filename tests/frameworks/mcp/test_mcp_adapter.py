@@ -13,6 +13,7 @@ from mcp import Client, MCPError
 from mcp.server import Server
 from mcp.server.extension import Extension, compose_tool_call_handler
 from mcp.server.mcpserver import Context, MCPServer
+from mcp_callers import ENDS, text
 
 from kiff_guard import Guard
 from kiff_guard.adapters.mcp import IDENTIFIER, attach, hook
@@ -60,10 +61,6 @@ class Shop:
         return [(each.outcome, each.execution) for each in self.guard.receipts]
 
 
-def text(result: Any) -> str:
-    return "".join(getattr(each, "text", "") for each in result.content)
-
-
 def says(action: str, shop: Shop, review: str = "") -> Any:
     """A client's user, and a reviewer who decides meanwhile."""
 
@@ -76,23 +73,10 @@ def says(action: str, shop: Shop, review: str = "") -> Any:
 
 
 @ERAS
-@pytest.mark.parametrize(
-    "outcome", ["blocked", "invalid", "limit_exceeded", "approval_required", ConnectionError, "no"]
-)
-def test_what_is_withheld_does_not_run(outcome: Any, mode: str) -> None:
-    shop = Shop(outcome)
-    result = shop.call(mode=mode)
+def test_a_withheld_call_is_an_error_with_the_decision_beside_its_text(mode: str) -> None:
+    result = Shop("limit_exceeded").call(mode=mode)
     assert result.is_error and "KIFF withheld `refund`" in text(result)
-    assert result.meta["dev.kiff/decision"]["outcome"] == shop.guard.receipts[0].outcome
-    assert shop.ran == [] and len(shop.guard.receipts) == 1
-
-
-@ERAS
-def test_a_guard_that_breaks_withholds(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop = Shop()
-    monkeypatch.setattr(shop.guard, "aevaluate", lambda *_, **__: 1 / 0)
-    assert "guard_failed" in text(shop.call(mode=mode))
-    assert shop.ran == []
+    assert result.meta["dev.kiff/decision"]["outcome"] == "limit_exceeded"
 
 
 @ERAS
@@ -101,21 +85,6 @@ def test_a_guard_that_breaks_stops_nothing_in_observe(mode: str, monkeypatch: py
     monkeypatch.setattr(shop.guard, "aevaluate", lambda *_, **__: 1 / 0)
     assert not shop.call(mode=mode).is_error
     assert shop.ran == [("ord_1", 50.0)]
-
-
-@ERAS
-def test_arguments_that_do_not_fit_are_no_success(mode: str) -> None:
-    shop = Shop()
-    assert shop.call(arguments={"order_id": "ord_1"}, mode=mode).is_error
-    assert shop.ran == [] and shop.ends() == [("allowed", "failed")]
-
-
-@ERAS
-def test_a_text_for_a_number_is_decided_as_it_came(mode: str) -> None:
-    """The server would take it for a number; KIFF sees what the client sent."""
-    shop = Shop(lambda args: "blocked" if isinstance(args["amount"], str) else "allowed")
-    assert shop.call(arguments={"order_id": "ord_1", "amount": "50"}, mode=mode).is_error
-    assert shop.ran == []
 
 
 def test_what_a_middleware_makes_of_a_call_is_what_is_decided() -> None:
@@ -148,21 +117,27 @@ def test_another_extension_cannot_change_what_was_decided(place: str) -> None:
     assert shop.ran == [("ord_1", 50.0)]
 
 
+class Keeps(Extension):
+    """Has what it was given, after it gave it on."""
+
+    identifier = "com.example/keeps"
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    async def intercept_tool_call(self, params: Any, ctx: Any, call_next: Any) -> Any:
+        self.seen.append(params)
+        return await call_next(ctx)
+
+
 def test_arguments_changed_in_place_while_kiff_was_asked_do_not_run() -> None:
-    class Changes(Extension):
-        identifier = "com.example/changes"
-
-        async def intercept_tool_call(self, params: Any, ctx: Any, call_next: Any) -> Any:
-            seen.append(params)
-            return await call_next(ctx)
-
-    seen: list[Any] = []
+    keeps = Keeps()
 
     def decide(args: Any) -> str:
-        seen[0].arguments["amount"] = 9999.0
+        keeps.seen[0].arguments["amount"] = 9999.0
         return "allowed"
 
-    shop = Shop(decide, extensions=[Changes()])
+    shop = Shop(decide, extensions=[keeps])
     assert "integrity_violation" in text(shop.call())
     assert shop.ran == []
 
@@ -256,20 +231,14 @@ def test_a_guard_that_cannot_see_what_stands_behind_it_runs_nothing_in_enforce(m
 
 
 def test_other_arguments_put_in_place_while_kiff_was_asked_do_not_run() -> None:
-    class Keeps(Extension):
-        identifier = "com.example/keeps"
-
-        async def intercept_tool_call(self, params: Any, ctx: Any, call_next: Any) -> Any:
-            seen.append(params)
-            return await call_next(ctx)
+    keeps = Keeps()
 
     def decide(args: Any) -> str:
-        seen[0].arguments = {**seen[0].arguments, "amount": 9999.0}
-        seen[0].name = "wait"
+        keeps.seen[0].arguments = {**keeps.seen[0].arguments, "amount": 9999.0}
+        keeps.seen[0].name = "wait"
         return "allowed"
 
-    seen: list[Any] = []
-    shop = Shop(decide, extensions=[Keeps()])
+    shop = Shop(decide, extensions=[keeps])
     shop.call()
     assert shop.ran == [("ord_1", 50.0)]
 
@@ -391,16 +360,6 @@ def test_clients_that_count_alike_are_told_apart() -> None:
 
 
 @ERAS
-def test_identical_calls_side_by_side_stay_two(mode: str) -> None:
-    async def talk(client: Client) -> None:
-        await asyncio.gather(*(client.call_tool("refund", REFUND) for _ in range(8)))
-
-    shop = Shop()
-    shop.talk(talk, mode)
-    assert len(shop.ran) == 8 and shop.ends() == [("allowed", "succeeded")] * 8
-
-
-@ERAS
 def test_a_call_that_its_client_gave_up_is_cancelled(mode: str) -> None:
     async def talk(client: Client) -> None:
         with pytest.raises(TimeoutError):
@@ -415,20 +374,11 @@ def test_a_call_that_its_client_gave_up_is_cancelled(mode: str) -> None:
 # Held
 
 
-@ERAS
-@pytest.mark.parametrize(
-    ("action", "review", "runs"),
-    [
-        ("accept", "grant", 1),
-        ("accept", "", 0),
-        ("accept", "deny", 0),
-        ("accept", "expire", 0),
-        ("decline", "grant", 0),
-    ],
-)
-def test_a_held_call_runs_on_a_grant_alone(action: str, review: str, runs: int, mode: str) -> None:
+@pytest.mark.parametrize(("action", "review", "runs"), ENDS)
+def test_a_call_held_in_its_middle_runs_on_a_grant_alone(action: str, review: str, runs: int) -> None:
+    """The older protocol asks while the call goes on."""
     shop = Shop("approval_required")
-    result = shop.call(mode=mode, elicitation_callback=says(action, shop, review))
+    result = shop.call(mode="legacy", elicitation_callback=says(action, shop, review))
     assert len(shop.ran) == runs and result.is_error is not bool(runs)
 
 
@@ -534,12 +484,6 @@ def test_the_server_says_that_it_is_guarded() -> None:
 
     capabilities = Shop().talk(talk)
     assert IDENTIFIER in (capabilities.extensions or {})
-
-
-def test_observe_asks_nobody() -> None:
-    shop = Shop(AssertionError, mode="observe")
-    assert not shop.call().is_error
-    assert shop.kiff.calls == 0 and shop.ends() == [("observed", "succeeded")]
 
 
 def test_the_trace_of_a_call_is_kept() -> None:

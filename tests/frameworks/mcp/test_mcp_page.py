@@ -6,7 +6,12 @@ import asyncio
 import json
 import os
 import re
+import socket
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,7 @@ from towers import Tower
 
 PAGE = (GUIDES / "frameworks" / "mcp.md").read_text("utf-8")
 GATEWAY = Path(sys.executable).with_name("kiff-mcp")
+PATIENCE_SECONDS = 30.0
 REFUND = {"order_id": "ord_mcp", "amount": 250.0, "reason": "it arrived broken"}
 
 
@@ -32,23 +38,26 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def client_of(settings: str, folder: Path, tower: Tower) -> Client:
-    """What a client makes of its mcp.json; the address and the key are those of the test."""
+def client_of(settings: str, folder: Path, tower: Tower, upstream: str = "") -> Client:
+    """What a client makes of its mcp.json; the addresses and the keys are those of the test."""
     server = json.loads(settings)["mcpServers"]["shop"]
     assert server["command"] == "kiff-mcp"
-    arguments = [sys.executable if each == "python" else each for each in server["args"]]
+    here = {"python": sys.executable, "https://shop.example.com/mcp": upstream}
+    arguments = [here.get(each, each) for each in server["args"]]
     environment = {"PATH": os.environ["PATH"]}
+    given = {"KIFF_URL": tower.url, "KIFF_API_KEY": tower.keys["agent"]}
     if "env" in server:
-        assert server["env"].keys() == {"KIFF_URL", "KIFF_API_KEY"}
-        environment |= {"KIFF_URL": tower.url, "KIFF_API_KEY": tower.keys["agent"]}
+        given |= {"SHOP_AUTHORIZATION": "Bearer shop"} if upstream else {}
+        assert server["env"].keys() == given.keys()
+        environment |= given
     started = StdioServerParameters(command=str(GATEWAY), args=arguments, env=environment, cwd=folder)
     return Client(stdio_client(started))
 
 
-def call(client: Client) -> Any:
+def call(client: Client, order: str = "ord_mcp") -> Any:
     async def session() -> Any:
         async with client as each:
-            return await each.call_tool("refund_order", REFUND)
+            return await each.call_tool("refund_order", REFUND | {"order_id": order})
 
     return asyncio.run(session())
 
@@ -71,6 +80,39 @@ def test_the_second_mcp_json_enforces(folder: Path, tower: Tower) -> None:
     waiting = tower.get("/v1/approvals?status=pending")["approvals"]
     tower.grant(next(each["id"] for each in waiting if each["entity_id"].endswith("ord_mcp")))
     assert not call(client_of(enforcing, folder, tower)).is_error
+    assert executions(folder) == ["not_run", "succeeded"]
+
+
+@pytest.fixture
+def upstream(folder: Path) -> Iterator[str]:
+    """The page's server behind a URL."""
+    with socket.create_server(("127.0.0.1", 0)) as line:
+        port = line.getsockname()[1]
+    run = f"from shop_server import shop; shop.run('streamable-http', host='127.0.0.1', port={port})"
+    with subprocess.Popen([sys.executable, "-c", run], cwd=folder, stderr=subprocess.DEVNULL) as server:
+        try:
+            patience = time.monotonic() + PATIENCE_SECONDS
+            while not listens(port):
+                assert time.monotonic() < patience, "nobody listens"
+                time.sleep(0.02)
+            yield f"http://127.0.0.1:{port}/mcp"
+        finally:
+            server.kill()
+
+
+def listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def test_the_mcp_json_for_a_url_enforces(folder: Path, tower: Tower, upstream: str) -> None:
+    tower.paid("ord_mcp_url")
+    client = client_of(blocks("json")[3], folder, tower, upstream)
+    assert call(client, "ord_mcp_url").is_error
+    waiting = tower.get("/v1/approvals?status=pending")["approvals"]
+    tower.grant(next(each["id"] for each in waiting if each["entity_id"].endswith("ord_mcp_url")))
+    assert not call(client_of(blocks("json")[3], folder, tower, upstream), "ord_mcp_url").is_error
     assert executions(folder) == ["not_run", "succeeded"]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from mcp import Client, MCPError, StdioServerParameters, stdio_client
-from stories.outside import INVOICES, ORDERS, Bank, approved_invoice, paid_order, tower_of
+from stories.outside import Bank, approved_invoice, paid_order
 from towers import Tower, kiff_program
 
 SERVER = Path(__file__).with_name("bank_server.py")
@@ -40,18 +40,6 @@ def over(request: pytest.FixtureRequest) -> str:
 def mode(request: pytest.FixtureRequest) -> str:
     """auto: the protocol of 2026-07-28; legacy: that of 2025-11-25."""
     return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def invoices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tower]:
-    with tower_of(INVOICES, tmp_path_factory.mktemp("invoices")) as tower:
-        yield tower
-
-
-@pytest.fixture(scope="module")
-def orders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tower]:
-    with tower_of(ORDERS, tmp_path_factory.mktemp("orders")) as tower:
-        yield tower
 
 
 @pytest.fixture

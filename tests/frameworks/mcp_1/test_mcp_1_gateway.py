@@ -18,22 +18,24 @@ import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamablehttp_client
-from mcp.types import ElicitResult
+from mcp.types import CallToolResult, ElicitResult
 from towers import Tower
 
-SERVER = Path(__file__).with_name("old_server.py")
+SERVER, TASKS = (Path(__file__).with_name(name) for name in ("old_server.py", "task_server.py"))
 GATEWAY = Path(sys.executable).with_name("kiff-mcp")
 PATIENCE_SECONDS = 30.0
 BINDINGS = [
     "--mode=enforce",
     "--bind=refund=AUTO_REFUND,Order,order_id",
     "--bind=boom=AUTO_REFUND,Order,order_id",
+    "--bind=raises=AUTO_REFUND,Order,order_id",
+    "--bind=slow=AUTO_REFUND,Order,order_id",
 ]
 
 Say = Callable[[ClientSession], Awaitable[Any]]
 
 
-@pytest.fixture(params=["stdio", "http"])
+@pytest.fixture(params=["stdio", "http", "remote"])
 def over(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -41,11 +43,11 @@ def over(request: pytest.FixtureRequest) -> str:
 class Shop:
     """A shop behind a gateway."""
 
-    def __init__(self, folder: Path, over: str, tower: Tower, *bindings: str) -> None:
-        self.effects_file = folder / "effects.jsonl"
+    def __init__(self, folder: Path, over: str, tower: Tower, *bindings: str, server: Path = SERVER) -> None:
+        self.effects_file, self.receipts_file = folder / "effects.jsonl", folder / "receipts.jsonl"
         self._over = over
-        self._options = list(bindings or BINDINGS)
-        self._server = [sys.executable, str(SERVER), str(self.effects_file)]
+        self._options = [*(bindings or BINDINGS), f"--receipts={self.receipts_file}"]
+        self._server = [sys.executable, str(server), str(self.effects_file)]
         self._environment = {"KIFF_URL": tower.url, "KIFF_API_KEY": tower.keys["agent"], "PATH": os.environ["PATH"]}
 
     def talk(self, say: Say, **client: Any) -> Any:
@@ -65,14 +67,17 @@ class Shop:
             yield stdio_client(StdioServerParameters(command=str(GATEWAY), args=arguments, env=self._environment))
             return
         there, here = port(), port()
-        listen = [f"--upstream=http://127.0.0.1:{there}/mcp", f"--listen=127.0.0.1:{here}"]
-        processes = [
-            subprocess.Popen([*self._server, "http", str(there)], stderr=subprocess.DEVNULL),
-            subprocess.Popen([GATEWAY, *self._options, *listen], env=self._environment, stderr=subprocess.DEVNULL),
-        ]
+        upstream = f"--upstream=http://127.0.0.1:{there}/mcp"
+        listens = [GATEWAY, *self._options, upstream, f"--listen=127.0.0.1:{here}"]
+        processes = [subprocess.Popen([*self._server, "http", str(there)], stderr=subprocess.DEVNULL)]
         try:
-            for each in (there, here):
-                listening(each)
+            listening(there)
+            if self._over == "remote":
+                arguments = [*self._options, upstream]
+                yield stdio_client(StdioServerParameters(command=str(GATEWAY), args=arguments, env=self._environment))
+                return
+            processes.append(subprocess.Popen(listens, env=self._environment, stderr=subprocess.DEVNULL))
+            listening(here)
             yield streamablehttp_client(f"http://127.0.0.1:{here}/mcp")
         finally:
             for process in reversed(processes):
@@ -83,6 +88,12 @@ class Shop:
         if not self.effects_file.exists():
             return []
         return [json.loads(line)["tool"] for line in self.effects_file.read_text("utf-8").splitlines()]
+
+    def ends(self) -> list[tuple[str, str]]:
+        """Of each receipt: the tool, and how it ended."""
+        told = [json.loads(line) for line in self.receipts_file.read_text("utf-8").splitlines()]
+        receipts = [each["receipt"] for each in told if each["kind"] == "settled"]
+        return [(each["tool"], each["execution"]) for each in receipts]
 
 
 def port() -> int:
@@ -102,8 +113,8 @@ def listening(number: int) -> None:
             return
 
 
-def refund(order: str, amount: float = 50.0) -> tuple[str, dict[str, Any]]:
-    return "refund", {"order_id": order, "amount": amount, "reason": "customer request"}
+def refund(order: str, amount: float = 50.0, tool: str = "refund") -> tuple[str, dict[str, Any]]:
+    return tool, {"order_id": order, "amount": amount, "reason": "customer request"}
 
 
 def test_what_kiff_does_not_allow_does_not_run(tmp_path: Path, tower: Tower, over: str) -> None:
@@ -172,3 +183,47 @@ def test_a_client_that_can_ask_is_asked(tmp_path: Path, tower: Tower, over: str,
     runs = granted and action == "accept"
     assert shop.talk(say, elicitation_callback=elicit).isError is not runs
     assert shop.effects() == (["refund"] if runs else [])
+
+
+@pytest.mark.parametrize(
+    ("tool", "ends", "state"),
+    [("refund", "succeeded", "REFUNDED"), ("boom", "failed", "PAID"), ("raises", "failed", "PAID")],
+)
+def test_a_call_that_is_made_a_task_ends_with_the_task(
+    tmp_path: Path, tower: Tower, over: str, tool: str, ends: str, state: str
+) -> None:
+    """The SDK calls a task completed whose result is an error of the tool: the result says it."""
+    order = f"old_task_{over}_{tool}"
+    tower.paid(order)
+
+    async def say(session: ClientSession) -> list[Any]:
+        tasks = session.experimental
+        made = await tasks.call_tool_as_task(*refund(order, tool=tool))
+        async for each in tasks.poll_task(made.task.taskId):
+            status = each.status
+        if status == "completed":
+            await tasks.get_task_result(made.task.taskId, CallToolResult)
+        return [status, shop.ends()]
+
+    shop = Shop(tmp_path, over, tower, server=TASKS)
+    status, known = shop.talk(say)
+    assert status == ("failed" if tool == "raises" else "completed")
+    assert known == [(tool, ends)], "before the session ended"
+    assert shop.effects() == [tool]
+    assert tower.get(f"/v1/entities/order:{order}/state")["state"] == state
+    assert shop.ends() == [(tool, ends)]
+
+
+def test_a_task_that_is_under_way_when_its_client_goes_is_no_success(tmp_path: Path, tower: Tower, over: str) -> None:
+    order = f"old_task_left_{over}"
+    tower.paid(order)
+
+    async def say(session: ClientSession) -> None:
+        await session.experimental.call_tool_as_task(*refund(order, tool="slow"))
+        while not shop.effects():
+            await asyncio.sleep(0.02)
+
+    shop = Shop(tmp_path, over, tower, server=TASKS)
+    shop.talk(say)
+    assert shop.ends() == [("slow", "unknown")]
+    assert tower.get(f"/v1/entities/order:{order}/state")["state"] == "PAID"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from maf_driver import AgentFramework
+import pytest
+from maf_driver import AgentFramework, AgentFrameworkStreamed
 from results import keep
 
 from kiff_guard.conformance import run
 
 
-def test_the_middleware_keeps_the_contract() -> None:
-    keep(run(AgentFramework())).check()
+@pytest.mark.parametrize("driver", [AgentFramework(), AgentFrameworkStreamed()], ids=["run", "streamed"])
+def test_the_middleware_keeps_the_contract(driver: AgentFramework) -> None:
+    keep(run(driver)).check()

@@ -22,6 +22,7 @@ from openai.types.responses import (
     ResponseOutputMessage,
     ResponseOutputText,
 )
+from scripts import Awaited, Scripted
 
 from kiff_guard.adapters.openai_agents import approval_of, attach
 from kiff_guard.conformance import Played, Scene, ToolCall, stoppable
@@ -29,7 +30,7 @@ from kiff_guard.conformance import Played, Scene, ToolCall, stoppable
 set_tracing_disabled(True)
 
 
-class Script(Model):
+class Script(Scripted, Model):
     """What the model asks, turn by turn, and what it was told. Arguments may be a text that is no JSON."""
 
     def __init__(self, turns: Sequence[Sequence[ToolCall]]) -> None:
@@ -57,18 +58,13 @@ class Script(Model):
 
     def _answer(self, input: Any) -> list[Any]:
         self.reads(input)
-        turn = self.turns[self.next] if self.next < len(self.turns) else []
-        self.next += 1
+        turn = self.take()
         return [_asked(call) for call in turn] or [_text("done")]
 
     def reads(self, items: Any) -> None:
         for item in items if isinstance(items, list) else ():
             if isinstance(item, dict) and item.get("type") == "function_call_output":
                 self.told[item["call_id"]] = _plain(item["output"])
-
-    def said(self) -> list[str]:
-        order = [call.call_id for turn in self.turns for call in turn]
-        return [self.told[call_id] for call_id in order if call_id in self.told]
 
 
 def _asked(call: ToolCall) -> ResponseFunctionToolCall:
@@ -85,27 +81,28 @@ def _plain(output: Any) -> str:
     return output if isinstance(output, str) else json.dumps(output)
 
 
-class OpenAIAgents:
+class OpenAIAgents(Awaited):
     """The wrappers that `attach` puts around an agent's tools. There is no synchronous way: `play` runs a loop."""
 
     name = "openai-agents"
     version = version("openai-agents")
     streams = False
+    stacks = True
+    names_errors = True
     hides_errors = True  # its own text for errors says nothing of them from 0.20 on
     lacks: Mapping[str, str] = {}
-
-    def play(self, scene: Scene) -> Played:
-        return asyncio.run(self.aplay(scene))
 
     async def aplay(self, scene: Scene) -> Played:
         script = Script(scene.turns)
         tools = [function_tool(function, name_override=name) for name, function in scene.tools.items()]
-        agent = attach(scene.guard, Agent(name="agent", model=script, tools=tools))
+        agent = Agent(name="agent", model=script, tools=tools)
+        for guard in scene.guards:
+            attach(guard, agent)
         return await self._run(agent, script, scene, "go")
 
     async def _run(self, agent: Any, script: Script, scene: Scene, given: Any) -> Played:
         try:
-            ended = await stoppable(Runner.run(agent, given, max_turns=50), scene.cancel)
+            ended = await stoppable(self.run(agent, given), scene.cancel)
         except BaseException as error:  # noqa: BLE001  # the suite asks what ended the run
             return Played(script.said(), error)
         script.reads(ended.to_input_list())
@@ -121,6 +118,25 @@ class OpenAIAgents:
             return await self._run(agent, script, scene, state)
 
         return Played(script.said(), None, paused, lambda yes: asyncio.run(resumed(yes)))
+
+    async def run(self, agent: Any, given: Any) -> Any:
+        return await Runner.run(agent, given, max_turns=50)
+
+
+class OpenAIAgentsStreamed(OpenAIAgents):
+    """The same, read piece by piece."""
+
+    name = "openai-agents (streamed)"
+
+    async def run(self, agent: Any, given: Any) -> Any:
+        going = Runner.run_streamed(agent, given, max_turns=50)
+        try:
+            async for _ in going.stream_events():
+                pass
+        except asyncio.CancelledError:
+            going.cancel()
+            raise
+        return going
 
 
 def tool(function: Callable[..., Any], **more: Any) -> Any:

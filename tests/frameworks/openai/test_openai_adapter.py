@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -26,6 +22,7 @@ from agents import (
     handoff,
 )
 from agents.tool import WebSearchTool
+from guards import RAN, asks, ends, enforcing, explode, fails_open, refund
 from openai_driver import Script
 
 from kiff_guard import Guard
@@ -38,37 +35,8 @@ from kiff_guard.adapters.openai_agents import (
     kiff_tool_input_guardrail,
     run_hooks,
 )
-from kiff_guard.conformance import ScriptedClient, ToolCall, stoppable
+from kiff_guard.conformance import ScriptedClient, ToolCall
 from kiff_guard.errors import ConfigurationError
-
-RAN: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> Iterator[None]:
-    RAN.clear()
-    yield
-
-
-def refund(order_id: str, amount: float = 500.0) -> str:
-    """Refund an order."""
-    RAN.append((order_id, amount))
-    return f"refunded {order_id}"
-
-
-def explode(order_id: str) -> str:
-    """Fail."""
-    RAN.append(order_id)
-    raise RuntimeError("card network down")
-
-
-def asks(tool: str = "refund", call_id: str = "c1", **args: Any) -> ToolCall:
-    return ToolCall(tool, args or {"order_id": "o-1", "amount": 5.0}, call_id)
-
-
-def enforcing(outcomes: Any = "allowed", **more: Any) -> tuple[Guard, ScriptedClient]:
-    client = ScriptedClient(outcomes, **more)
-    return Guard(client, mode="enforce"), client
 
 
 def tools(**more: Any) -> list[Any]:
@@ -101,62 +69,23 @@ def resumed(agent: Agent[Any], ended: Any, yes: bool = True) -> Any:
     return again
 
 
-def executions(guard: Guard) -> list[tuple[str, str, str]]:
-    return [(each.tool, each.outcome, each.execution) for each in guard.receipts]
-
-
 # Yes and no
 
 
-@pytest.mark.parametrize("outcome", ["blocked", "invalid", "limit_exceeded", "error", "no such word"])
-@pytest.mark.parametrize("pause", [True, False])
-def test_what_is_not_allowed_does_not_run_and_the_model_is_told(outcome: str, pause: bool) -> None:
+@pytest.mark.parametrize("outcome", ["blocked", "no such word"])
+def test_without_a_pause_what_is_not_allowed_does_not_run_and_the_model_is_told(outcome: str) -> None:
     guard, client = enforcing(outcome)
     agent, script = agent_with([asks()])
 
-    run(attach(guard, agent, pause=pause))
+    run(attach(guard, agent, pause=False))
 
-    assert (RAN, client.calls, len(guard.receipts)) == ([], 1, 1)
+    assert (RAN, client.calls) == ([], 1)
+    assert [(each.call_id, each.adapter) for each in guard.receipts] == [("c1", "openai-agents")]
     assert "KIFF withheld `refund`" in script.said()[0]
 
 
-def test_what_is_allowed_runs_once_and_is_asked_once() -> None:
-    guard, client = enforcing()
-    agent, script = agent_with([asks()])
-
-    run(attach(guard, agent))
-
-    assert (RAN, client.calls, script.said()) == ([("o-1", 5.0)], 1, ["refunded o-1"])
-    [receipt] = guard.receipts
-    assert (receipt.call_id, receipt.execution, receipt.adapter) == ("c1", "succeeded", "openai-agents")
-
-
-def test_nothing_runs_while_kiff_cannot_be_asked() -> None:
-    guard, _ = enforcing(OSError("no route"))
-    agent, script = agent_with([asks()])
-
-    run(attach(guard, agent))
-
-    assert (RAN, executions(guard)) == ([], [("refund", "error", "not_run")])
-    assert "KIFF could not be asked" in script.said()[0]
-
-
-def test_it_runs_then_where_it_was_told_to() -> None:
-    guard, _ = enforcing(OSError("no route"))
-    agent, _ = agent_with([asks()])
-
-    run(attach(guard, agent, fail_closed=False))
-
-    assert (RAN, executions(guard)) == ([("o-1", 5.0)], [("refund", "failed_open", "succeeded")])
-
-
-def test_a_tool_that_was_renamed_is_another_tool() -> None:
-    guard, client = enforcing(maps=frozenset({"refund"}))
-    agent, _ = agent_with([asks("refund_v2")], tools=[function_tool(refund, name_override="refund_v2")])
-
-    run(attach(guard, agent))
-
-    assert (RAN, [asked.tool for asked in client.decides]) == ([], ["refund_v2"])
+def test_while_kiff_is_down_it_runs_if_told_so_and_the_receipt_says_it() -> None:
+    fails_open(lambda guard: run(attach(guard, agent_with([asks()])[0], fail_closed=False)))
 
 
 @pytest.mark.parametrize("args", [{"order_id": "o-1"}, {"order_id": "o-1", "amount": "9999"}])
@@ -199,43 +128,6 @@ def test_a_held_call_interrupts_the_run_with_its_approval() -> None:
     assert json.loads(pause.raw_item.arguments) == {"order_id": "o-1", "amount": 5.0}
 
 
-def test_no_local_yes_runs_what_kiff_still_waits_for() -> None:
-    guard, _ = enforcing("approval_required")
-    agent, script = agent_with([asks()])
-    ended = run(attach(guard, agent))
-
-    again = resumed(agent, ended)
-
-    assert (RAN, again.interruptions) == ([], [])
-    assert guard.receipts[0].approval_id in script.said()[0]
-
-
-def test_once_granted_it_runs_once_and_the_receipts_are_linked() -> None:
-    guard, client = enforcing("approval_required")
-    agent, script = agent_with([asks()])
-    ended = run(attach(guard, agent))
-    client.grant(client.waiting()[0])
-
-    resumed(agent, ended)
-
-    assert (RAN, script.said()) == ([("o-1", 5.0)], ["refunded o-1"])
-    held, ran = guard.receipts
-    assert (ran.approval_id, ran.previous_receipt) == (held.approval_id, held.receipt_id)
-
-
-@pytest.mark.parametrize("yes", [True, False])
-def test_once_denied_it_never_runs(yes: bool) -> None:
-    guard, client = enforcing("approval_required")
-    agent, script = agent_with([asks()], [asks(call_id="c2")])
-    ended = run(attach(guard, agent))
-    client.deny(client.waiting()[0], "not this one")
-
-    resumed(agent, ended, yes)
-
-    assert RAN == []
-    assert yes is ("not this one" in script.said()[0])
-
-
 def test_another_process_can_resume() -> None:
     client = ScriptedClient("approval_required")
     guard, other = (Guard(client, mode="enforce", session="conversation-1") for _ in range(2))
@@ -248,23 +140,6 @@ def test_another_process_can_resume() -> None:
 
     assert RAN == [("o-1", 5.0)]
     assert other.receipts[-1].approval_id == guard.receipts[0].approval_id
-
-
-def test_the_sibling_of_a_held_call_runs_once() -> None:
-    guard, client = enforcing({"refund": "approval_required", "*": "allowed"})
-
-    def look(order_id: str) -> str:
-        """Look at an order."""
-        RAN.append(order_id)
-        return "seen"
-
-    agent, script = agent_with([asks(), asks("look", "c2", order_id="o-9")], tools=[*tools(), function_tool(look)])
-    ended = run(attach(guard, agent))
-    client.grant(client.waiting()[0])
-    resumed(agent, ended)
-
-    assert RAN == ["o-9", ("o-1", 5.0)]
-    assert script.said() == ["refunded o-1", "seen"]
 
 
 def test_without_a_pause_the_model_is_told_and_may_ask_again() -> None:
@@ -280,17 +155,6 @@ def test_without_a_pause_the_model_is_told_and_may_ask_again() -> None:
     run(agent)
 
     assert RAN == [("o-1", 5.0)]
-
-
-def test_an_approval_is_for_the_arguments_that_were_shown() -> None:
-    guard, client = enforcing("approval_required")
-    agent, _ = agent_with([asks()], [asks(call_id="c2", order_id="o-1", amount=5000.0)])
-    ended = run(attach(guard, agent))
-    client.grant(client.waiting()[0])
-
-    again = resumed(agent, ended)
-
-    assert (RAN, len(again.interruptions)) == ([("o-1", 5.0)], 1)
 
 
 @pytest.mark.parametrize("own", [True, lambda ctx, params, call_id: params["amount"] > 1])
@@ -342,7 +206,7 @@ def test_an_error_that_ends_the_run_still_does() -> None:
     with pytest.raises(Exception, match="card network down"):
         run(attach(guard, agent))
 
-    assert executions(guard) == [("explode", "allowed", "failed")]
+    assert ends(guard) == [("explode", "allowed", "failed")]
 
 
 @pytest.mark.parametrize("args", [{"amount": 5.0}, {"order_id": "o-1", "amount": "a lot"}])
@@ -352,7 +216,7 @@ def test_arguments_that_do_not_fit_have_failed_and_kiff_is_told_that_nothing_ran
 
     run(attach(guard, agent))
 
-    assert (RAN, executions(guard)) == ([], [("refund", "allowed", "failed")])
+    assert (RAN, ends(guard)) == ([], [("refund", "allowed", "failed")])
     assert [each.status for each in client.settles] == ["failed"]
     assert "Invalid" in script.said()[0] or "error" in script.said()[0]
 
@@ -382,36 +246,7 @@ def test_a_function_tool_without_a_text_for_errors_is_left_as_it_is() -> None:
     with pytest.raises(Exception, match="down"):
         run(attach(guard, agent))
 
-    assert executions(guard) == [("refund", "allowed", "failed")]
-
-
-def test_two_calls_with_the_same_arguments_are_two() -> None:
-    guard, client = enforcing()
-    agent, script = agent_with([asks(call_id=f"c{number}") for number in range(5)])
-
-    run(attach(guard, agent))
-
-    assert (RAN, client.calls) == ([("o-1", 5.0)] * 5, 5)
-    assert sorted(each.call_id for each in guard.receipts) == [f"c{number}" for number in range(5)]
-    assert script.said() == ["refunded o-1"] * 5
-
-
-def test_a_run_that_is_cancelled_in_a_tool_says_so() -> None:
-    cancel = threading.Event()
-
-    async def wait(order_id: str) -> str:
-        """Wait."""
-        cancel.set()
-        await asyncio.sleep(20)
-        return order_id
-
-    guard, _ = enforcing()
-    agent, _ = agent_with([asks("wait", order_id="o-1")], tools=[function_tool(wait)])
-
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(stoppable(Runner.run(attach(guard, agent), "go"), cancel))
-
-    assert executions(guard) == [("wait", "allowed", "cancelled")]
+    assert ends(guard) == [("refund", "allowed", "failed")]
 
 
 def test_a_tool_that_takes_too_long_has_not_succeeded() -> None:
@@ -425,42 +260,11 @@ def test_a_tool_that_takes_too_long_has_not_succeeded() -> None:
 
     run(attach(guard, agent))
 
-    assert executions(guard) == [("wait", "allowed", "cancelled")]
+    assert ends(guard) == [("wait", "allowed", "cancelled")]
     assert "timed out" in script.said()[0]
 
 
 # However it is run, and whatever hangs on the agent
-
-
-def test_a_streamed_run_is_guarded() -> None:
-    guard, _ = enforcing("blocked")
-    agent, _ = agent_with([asks()])
-
-    async def stream() -> None:
-        async for _ in Runner.run_streamed(attach(guard, agent), "go").stream_events():
-            pass
-
-    asyncio.run(stream())
-
-    assert (RAN, executions(guard)) == ([], [("refund", "blocked", "not_run")])
-
-
-def test_a_slow_decision_stops_no_loop() -> None:
-    guard, _ = enforcing(slow=0.3)
-    agent, _ = agent_with([asks()])
-    ticks = 0
-
-    async def play() -> None:
-        nonlocal ticks
-        going = asyncio.ensure_future(Runner.run(attach(guard, agent), "go"))
-        while not going.done():
-            await asyncio.sleep(0.01)
-            ticks += 1
-        await going
-
-    asyncio.run(play())
-
-    assert ticks > 10
 
 
 @pytest.mark.parametrize("made", [lambda below: below, handoff], ids=["agent", "handoff"])
@@ -611,18 +415,6 @@ def test_a_guard_that_was_put_in_twice_asks_once() -> None:
     assert (RAN, client.calls, len(guard.receipts)) == ([("o-1", 5.0)], 1, 1)
 
 
-@pytest.mark.parametrize("order", [0, 1])
-def test_of_two_guards_each_has_its_word(order: int) -> None:
-    guards = [enforcing("blocked")[0], enforcing()[0]]
-    agent, _ = agent_with([asks()])
-    for guard in (guards[order], guards[1 - order]):
-        attach(guard, agent)
-
-    run(agent)
-
-    assert RAN == []
-
-
 class Server:
     """What an agent asks of an MCP server."""
 
@@ -645,7 +437,7 @@ def test_the_tools_of_an_mcp_server_are_guarded(outcome: str, fails: bool, execu
     [server] = attach(guard, attach(guard, agent)).mcp_servers
     result = asyncio.run(guard_server(guard, server).call_tool("refund", {"fails": fails}, None))
 
-    assert executions(guard) == [("refund", outcome, execution)]
+    assert ends(guard) == [("refund", outcome, execution)]
     assert (len(RAN), "KIFF withheld" in result.content[0].text) == ((0, True) if outcome == "blocked" else (1, False))
 
 
@@ -662,7 +454,7 @@ def test_a_vote_against_a_call_withholds_it() -> None:
 
     run(agent, hooks=run_hooks(guard))
 
-    assert (RAN, executions(guard)) == ([], [("refund", "blocked", "not_run")])
+    assert (RAN, ends(guard)) == ([], [("refund", "blocked", "not_run")])
     assert "KIFF withheld `refund`" in script.said()[0]
 
 
@@ -672,7 +464,7 @@ def test_a_vote_in_a_broken_guard_withholds_it() -> None:
 
     run(agent)
 
-    assert (RAN, executions(guard)) == ([], [("refund", "error", "not_run")])
+    assert (RAN, ends(guard)) == ([], [("refund", "error", "not_run")])
 
 
 @pytest.mark.parametrize(("more", "execution"), [({}, "unknown"), ({"failure_error_function": None}, "succeeded")])
@@ -682,7 +474,7 @@ def test_the_end_of_a_vote_is_told_as_well_as_it_is_known(more: dict[str, Any], 
 
     run(agent, hooks=run_hooks(guard))
 
-    assert (RAN, executions(guard)) == ([("o-1", 5.0)], [("refund", "allowed", execution)])
+    assert (RAN, ends(guard)) == ([("o-1", 5.0)], [("refund", "allowed", execution)])
     assert guard.receipts[0].result_hash
 
 
@@ -694,7 +486,7 @@ def test_a_vote_whose_end_nobody_tells_is_swept() -> None:
     assert guard.receipts == []
     guard.flush()
 
-    assert executions(guard) == [("refund", "allowed", "unknown")]
+    assert ends(guard) == [("refund", "allowed", "unknown")]
     assert [each.status for each in client.settles] == ["unknown"]
 
 
@@ -770,19 +562,3 @@ def test_observe_asks_nobody_and_changes_nothing() -> None:
         ("observed", "succeeded"),
         ("observed", "failed"),
     ]
-
-
-def test_the_adapter_can_be_imported_without_the_framework() -> None:
-    program = """
-import sys
-sys.modules["agents"] = None
-from kiff_guard import Guard
-from kiff_guard.adapters.openai_agents import hook
-try:
-    hook(Guard())
-except ImportError as error:
-    assert "kiff-guard[openai]" in str(error), error
-else:
-    raise SystemExit("it was not missed")
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

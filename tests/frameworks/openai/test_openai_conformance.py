@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from openai_driver import OpenAIAgents
+import pytest
+from openai_driver import OpenAIAgents, OpenAIAgentsStreamed
 from results import keep
 
 from kiff_guard.conformance import run
 
 
-def test_openai_agents_keep_the_contract() -> None:
-    keep(run(OpenAIAgents())).check()
+@pytest.mark.parametrize("driver", [OpenAIAgents(), OpenAIAgentsStreamed()], ids=["run", "streamed"])
+def test_openai_agents_keep_the_contract(driver: OpenAIAgents) -> None:
+    keep(run(driver)).check()

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from openai_driver import OpenAIAgents
-from stories.outside import INVOICES, ORDERS, Bank, tower_of
+from stories.outside import Bank
 from stories.telling import INVOICE_STORIES, ORDER_STORIES, Story
 from towers import Tower, kiff_program
 
 pytestmark = pytest.mark.skipif(not kiff_program().is_file(), reason="needs a KIFF server: `make test` makes it")
-
-
-@pytest.fixture(scope="module")
-def invoices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tower]:
-    with tower_of(INVOICES, tmp_path_factory.mktemp("invoices")) as tower:
-        yield tower
-
-
-@pytest.fixture(scope="module")
-def orders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tower]:
-    with tower_of(ORDERS, tmp_path_factory.mktemp("orders")) as tower:
-        yield tower
 
 
 @pytest.mark.parametrize("story", INVOICE_STORIES, ids=lambda story: story.__name__)

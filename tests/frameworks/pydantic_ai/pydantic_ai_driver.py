@@ -6,19 +6,21 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
-from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults
+from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, Tool
 from pydantic_ai.messages import ModelResponse, RetryPromptPart, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import DeltaToolCall, FunctionModel
+from scripts import Awaited, Scripted
 
-from kiff_guard.adapters.pydantic_ai import hook
+from kiff_guard.adapters.pydantic_ai import attach, hook
 from kiff_guard.conformance import Played, Scene, ToolCall, stoppable
 
 OUTPUT = [str, DeferredToolRequests]
 
 
-class Script:
+class Script(Scripted):
     """What the model asks, turn by turn, and what it was told about each call."""
 
     def __init__(self, turns: Sequence[Sequence[ToolCall]]) -> None:
@@ -44,9 +46,7 @@ class Script:
 
     def _asked(self, messages: list[Any]) -> list[ToolCall]:
         self.reads(messages)
-        turn = self.turns[self.next] if self.next < len(self.turns) else []
-        self.next += 1
-        return turn
+        return self.take()
 
     def reads(self, messages: list[Any]) -> None:
         for message in messages:
@@ -56,32 +56,28 @@ class Script:
                 elif isinstance(part, RetryPromptPart):
                     self.told[part.tool_call_id] = part.model_response()
 
-    def said(self) -> list[str]:
-        order = [call.call_id for turn in self.turns for call in turn]
-        return [self.told[call_id] for call_id in order if call_id in self.told]
 
-
-class PydanticAI:
+class PydanticAI(Awaited):
     """The capability, on an agent whose output may be deferred tool requests."""
 
     name = "pydantic-ai"
     version = version("pydantic-ai-slim")
     streams = False
+    stacks = True
+    names_errors = True
     lacks: Mapping[str, str] = {}
-
-    def play(self, scene: Scene) -> Played:
-        return asyncio.run(self.aplay(scene))
 
     async def aplay(self, scene: Scene) -> Played:
         script = Script(scene.turns)
-        agent = Agent(
-            script.model, tools=list(scene.tools.values()), capabilities=[hook(scene.guard)], output_type=OUTPUT
-        )
+        tools = [Tool(function, name=name) for name, function in scene.tools.items()]
+        agent = Agent(script.model, tools=tools, capabilities=[hook(scene.guard)], output_type=OUTPUT)
+        for guard in scene.also:
+            attach(guard, agent)
         return await self._run(agent, script, scene, user_prompt="go", conversation_id=scene.session)
 
     async def _run(self, agent: Any, script: Script, scene: Scene, **how: Any) -> Played:
         try:
-            ended = await stoppable(agent.run(**how), scene.cancel)
+            ended = await stoppable(self.run(agent, **how), scene.cancel)
         except BaseException as error:  # noqa: BLE001  # the suite asks what ended the run
             return Played(script.said(), error)
         script.reads(ended.all_messages())
@@ -96,6 +92,19 @@ class PydanticAI:
             return asyncio.run(self._run(agent, script, scene, **how))
 
         return Played(script.said(), None, paused, resume)
+
+    async def run(self, agent: Any, **how: Any) -> Any:
+        return await agent.run(**how)
+
+
+class PydanticAIStreamed(PydanticAI):
+    """The same, read piece by piece."""
+
+    name = "pydantic-ai (streamed)"
+
+    async def run(self, agent: Any, **how: Any) -> Any:
+        async with agent.run_stream(**how) as stream:
+            return SimpleNamespace(output=await stream.get_output(), all_messages=stream.all_messages)
 
 
 def agent_with(turns: Sequence[Sequence[ToolCall]], *tools: Callable[..., Any], **more: Any) -> tuple[Any, Script]:

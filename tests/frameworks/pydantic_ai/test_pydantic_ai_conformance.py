@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic_ai_driver import PydanticAI
+import pytest
+from pydantic_ai_driver import PydanticAI, PydanticAIStreamed
 from results import keep
 
 from kiff_guard.conformance import run
 
 
-def test_pydantic_ai_keeps_the_contract() -> None:
-    report = run(PydanticAI())
-    keep(report)
-    report.check()
+@pytest.mark.parametrize("driver", [PydanticAI(), PydanticAIStreamed()], ids=["run", "streamed"])
+def test_pydantic_ai_keeps_the_contract(driver: PydanticAI) -> None:
+    keep(run(driver)).check()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from pydantic import Field
+from scripts import Awaited, Scripted
 from semantic_kernel import Kernel
 from semantic_kernel.agents import ChatCompletionAgent
 from semantic_kernel.connectors.ai.chat_completion_client_base import ChatCompletionClientBase
 from semantic_kernel.connectors.ai.function_choice_behavior import FunctionChoiceBehavior
 from semantic_kernel.connectors.ai.prompt_execution_settings import PromptExecutionSettings
 from semantic_kernel.contents import (
+    ChatHistory,
     ChatMessageContent,
     FunctionCallContent,
     FunctionResultContent,
@@ -29,7 +30,7 @@ from kiff_guard.conformance import Played, Scene, ToolCall, stoppable
 PLUGIN = "shop"
 
 
-class Script(ChatCompletionClientBase):
+class Script(Scripted, ChatCompletionClientBase):
     """What the model asks, turn by turn, and what it was told about each call."""
 
     SUPPORTS_FUNCTION_CALLING = True
@@ -52,8 +53,7 @@ class Script(ChatCompletionClientBase):
 
     def answer(self, chat_history: Any) -> list[Any]:
         self.reads(*chat_history.messages)
-        turn = self.turns[self.next] if self.next < len(self.turns) else []
-        self.next += 1
+        turn = self.take()
         return [_asked(call) for call in turn] or [TextContent(text="done")]
 
     def reads(self, *messages: Any) -> None:
@@ -61,10 +61,6 @@ class Script(ChatCompletionClientBase):
             for item in message.items:
                 if isinstance(item, FunctionResultContent):
                     self.told[item.id] = str(item.result)
-
-    def said(self) -> list[str]:
-        order = [call.call_id for turn in self.turns for call in turn]
-        return [self.told[call_id] for call_id in order if call_id in self.told]
 
     def _update_function_choice_settings_callback(self) -> Callable[..., None]:
         return lambda *given, **named: None
@@ -81,26 +77,49 @@ def _asked(call: ToolCall) -> FunctionCallContent:
     return FunctionCallContent(id=call.call_id, name=name, arguments=json.dumps(call.args))
 
 
-class SemanticKernel:
+class SemanticKernel(Awaited):
     """The filter, on the kernel of an agent. There is no synchronous way: `play` runs a loop of its own."""
 
     name = "semantic-kernel"
     version = version("semantic-kernel")
     streams = True
+    stacks = True
+    names_errors = True
     lacks: Mapping[str, str] = {}
 
-    def play(self, scene: Scene) -> Played:
-        return asyncio.run(self.aplay(scene))
-
     async def aplay(self, scene: Scene) -> Played:
-        agent, script = agent_with(scene.turns, *scene.tools.values())
-        attach(scene.guard, agent, tool_name=lambda function: function.name)
+        agent, script = agent_with(scene.turns, *(kernel_function(tool, name) for name, tool in scene.tools.items()))
+        for guard in scene.guards:
+            attach(guard, agent, tool_name=lambda function: function.name)
         try:
-            ended = await stoppable(agent.get_response("go"), scene.cancel)
+            script.reads(*await stoppable(self.run(agent), scene.cancel))
         except BaseException as error:  # noqa: BLE001  # the suite asks what ended the run
             return Played(script.said(), error)
-        script.reads(ended.message)
         return Played(script.said())
+
+    async def run(self, agent: ChatCompletionAgent) -> list[Any]:
+        return [(await agent.get_response("go")).message]
+
+
+class SemanticKernelStreamed(SemanticKernel):
+    """The same, read piece by piece."""
+
+    name = "semantic-kernel (streamed)"
+
+    async def run(self, agent: ChatCompletionAgent) -> list[Any]:
+        return [each.message async for each in agent.invoke_stream("go")]
+
+
+class SemanticKernelService(SemanticKernel):
+    """The filter, on the kernel that a chat service is given: nobody's agent."""
+
+    name = "semantic-kernel (service)"
+
+    async def run(self, agent: ChatCompletionAgent) -> list[Any]:
+        history = ChatHistory()
+        history.add_user_message("go")
+        await agent.service.get_chat_message_contents(history, settings(), kernel=agent.kernel)
+        return history.messages
 
 
 def agent_with(
@@ -121,7 +140,8 @@ def agent_with(
 def kernel_with(*tools: Callable[..., Any]) -> Kernel:
     kernel = Kernel()
     for tool in tools:
-        kernel.add_function(plugin_name=PLUGIN, function=kernel_function(tool))
+        function = tool if hasattr(tool, "__kernel_function__") else kernel_function(tool)
+        kernel.add_function(plugin_name=PLUGIN, function=function)
     return kernel
 
 

@@ -4,42 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
-import sys
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from guards import RAN, asks, enforcing, executions, explode, fails_open, refund
 from semantic_kernel import Kernel
 from semantic_kernel.agents import ChatCompletionAgent
 from semantic_kernel.connectors.ai.function_choice_behavior import FunctionChoiceBehavior
-from semantic_kernel.contents import ChatHistory
 from semantic_kernel.exceptions import KernelInvokeException
 from semantic_kernel.functions import KernelArguments, KernelFunctionFromPrompt, kernel_function
 from sk_driver import PLUGIN, Script, agent_with, kernel_with, settings
 
-from kiff_guard import Guard, Hold
+from kiff_guard import Hold
 from kiff_guard.adapters.semantic_kernel import attach, hook
-from kiff_guard.conformance import ScriptedClient, ToolCall, stoppable
-from kiff_guard.errors import ConfigurationError, DeadlineExceeded
+from kiff_guard.conformance import ToolCall
+from kiff_guard.errors import ConfigurationError
 
-RAN: list[Any] = []
 TOOL = f"{PLUGIN}-refund"
 
 
 @pytest.fixture(autouse=True)
-def nothing_ran() -> Iterator[None]:
-    RAN.clear()
+def quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)  # Semantic Kernel logs each function that fails
     yield
     logging.disable(logging.NOTSET)
-
-
-def refund(order_id: str, amount: float = 500.0) -> str:
-    """Refund an order."""
-    RAN.append((order_id, amount))
-    return f"refunded {order_id}"
 
 
 async def arefund(order_id: str) -> str:
@@ -47,12 +36,6 @@ async def arefund(order_id: str) -> str:
     await asyncio.sleep(0)
     RAN.append(order_id)
     return f"refunded {order_id}"
-
-
-def explode(order_id: str) -> str:
-    """Fail."""
-    RAN.append(order_id)
-    raise RuntimeError("card network down")
 
 
 async def pieces(order_id: str) -> AsyncIterator[str]:
@@ -63,85 +46,15 @@ async def pieces(order_id: str) -> AsyncIterator[str]:
     RAN.append("ended")
 
 
-def asks(name: str = "refund", call_id: str = "c1", **args: Any) -> ToolCall:
-    return ToolCall(name, args or {"order_id": "o-1", "amount": 5.0}, call_id)
-
-
-def enforcing(outcomes: Any = "allowed", **more: Any) -> tuple[Guard, ScriptedClient]:
-    client = ScriptedClient(outcomes, **more)
-    return Guard(client, agent="agent-1", mode="enforce"), client
-
-
-def executions(guard: Guard) -> list[tuple[str, str]]:
-    return [(each.tool, each.execution) for each in guard.receipts]
-
-
 def get(agent: ChatCompletionAgent) -> Any:
     return asyncio.run(agent.get_response("go"))
-
-
-def stream(agent: ChatCompletionAgent) -> Any:
-    async def all_of_it() -> list[Any]:
-        return [each async for each in agent.invoke_stream("go")]
-
-    return asyncio.run(all_of_it())
-
-
-def service(agent: ChatCompletionAgent) -> Any:
-    """Without an agent: the chat service, and the kernel it is given."""
-    history = ChatHistory()
-    history.add_user_message("go")
-    return asyncio.run(agent.service.get_chat_message_contents(history, settings(), kernel=agent.kernel))
-
-
-WAYS = [get, stream, service]
 
 
 # Refused
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("outcome", ["blocked", "invalid", "limit_exceeded", "error", "granted"])
-def test_a_withheld_call_does_not_run_and_the_model_is_told_why(outcome: str, way: Callable[..., Any]) -> None:
-    guard, _ = enforcing(outcome)
-    agent, script = agent_with([[asks()]], refund)
-
-    way(attach(guard, agent))
-
-    assert RAN == []
-    assert executions(guard) == [(TOOL, "not_run")]
-    assert script.said()[0].startswith(f"KIFF withheld `{TOOL}`: ")
-
-
-@pytest.mark.parametrize("error", [OSError("no route"), DeadlineExceeded("too late"), RuntimeError("a bug")])
-def test_nothing_runs_while_kiff_cannot_be_asked(error: Exception) -> None:
-    guard, _ = enforcing(error)
-    agent, script = agent_with([[asks()]], refund)
-
-    get(attach(guard, agent))
-
-    assert RAN == []
-    assert guard.receipts[0].outcome == "error"
-    assert "KIFF could not be asked" in script.said()[0]
-
-
-def test_it_runs_then_where_it_was_told_to() -> None:
-    guard, _ = enforcing(OSError("no route"))
-    agent, _ = agent_with([[asks()]], refund)
-
-    get(attach(guard, agent, fail_closed=False))
-
-    assert RAN == [("o-1", 5.0)]
-    assert guard.receipts[0].outcome == "failed_open"
-
-
-def test_a_function_that_kiff_does_not_know_is_withheld() -> None:
-    guard, _ = enforcing(maps=frozenset({"shop-look"}))
-    agent, _ = agent_with([[asks()]], refund)
-
-    get(attach(guard, agent))
-
-    assert (RAN, executions(guard)) == ([], [(TOOL, "not_run")])
+def test_while_kiff_is_down_it_runs_if_told_so_and_the_receipt_says_it() -> None:
+    fails_open(lambda guard: get(attach(guard, agent_with([[asks()]], refund)[0], fail_closed=False)))
 
 
 def test_a_function_of_another_plugin_is_another_tool() -> None:
@@ -160,52 +73,6 @@ def test_a_function_of_another_plugin_is_another_tool() -> None:
 
 
 # Held
-
-
-def answering(agent: ChatCompletionAgent, answer: Callable[[str], None], client: ScriptedClient) -> None:
-    """A person answers each approval once the model was told that it waits."""
-
-    async def answers(context: Any, next: Any) -> None:
-        await next(context)
-        for approval in client.waiting():
-            answer(approval)
-
-    agent.kernel.add_filter("auto_function_invocation", answers)
-
-
-def test_a_held_call_runs_once_kiff_says_that_a_person_said_yes() -> None:
-    guard, client = enforcing("approval_required")
-    agent, script = agent_with([[asks()], [asks(call_id="c2")]], refund)
-    answering(attach(guard, agent), client.grant, client)
-
-    get(agent)
-
-    assert RAN == [("o-1", 5.0)]
-    assert executions(guard) == [(TOOL, "not_run"), (TOOL, "succeeded")]
-    assert guard.receipts[1].approval_id == guard.receipts[0].approval_id != ""
-    assert guard.receipts[0].approval_id in script.said()[0]
-
-
-def test_a_held_call_never_runs_once_a_person_said_no() -> None:
-    guard, client = enforcing("approval_required")
-    agent, script = agent_with([[asks()], [asks(call_id="c2")]], refund)
-    answering(attach(guard, agent), lambda approval: client.deny(approval, "not this one"), client)
-
-    get(agent)
-
-    assert RAN == []
-    assert executions(guard) == [(TOOL, "not_run")] * 2
-    assert "not this one" in script.said()[1]
-
-
-def test_an_approval_is_for_the_arguments_that_were_shown() -> None:
-    guard, client = enforcing("approval_required")
-    agent, _ = agent_with([[asks()], [asks(call_id="c2", order_id="o-1", amount=5_000.0)]], refund)
-    answering(attach(guard, agent), client.grant, client)
-
-    get(agent)
-
-    assert RAN == []
 
 
 def test_a_run_can_end_where_a_person_has_to_speak() -> None:
@@ -340,18 +207,6 @@ def test_a_guard_that_was_put_in_twice_asks_once() -> None:
     assert (RAN, client.calls, len(guard.receipts)) == ([("o-1", 5.0)], 1, 1)
 
 
-@pytest.mark.parametrize("order", [0, 1])
-def test_of_two_guards_each_has_its_word(order: int) -> None:
-    guards = [enforcing("blocked")[0], enforcing()[0]]
-    agent, _ = agent_with([[asks()]], refund)
-    for guard in (guards[order], guards[1 - order]):
-        attach(guard, agent)
-
-    get(agent)
-
-    assert RAN == []
-
-
 def test_a_clone_of_a_kernel_is_guarded() -> None:
     guard, _ = enforcing("blocked")
     kernel = attach(guard, kernel_with(refund)).clone()
@@ -452,21 +307,8 @@ def test_what_a_prompt_calls_is_guarded() -> None:
 # What went wrong
 
 
-def test_a_function_that_raises_has_failed_and_the_model_is_told() -> None:
-    guard, _ = enforcing()
-    agent, script = agent_with([[asks("explode", order_id="o-1")]], explode)
-
-    get(attach(guard, agent))
-
-    [receipt] = guard.receipts
-    assert (RAN, receipt.execution, receipt.error_type) == (["o-1"], "failed", "RuntimeError")
-    assert "card network down" in script.said()[0]
-
-
-@pytest.mark.parametrize(
-    "args", [{"amount": 5.0}, {"order_id": "o-1", "amount": "a lot"}, {"order_id": "o-1", "more": 1}, {"orders": []}]
-)
-def test_arguments_that_do_not_fit_are_no_success(args: dict[str, Any]) -> None:
+@pytest.mark.parametrize("args", [{"order_id": "o-1", "more": 1}, {"orders": []}])
+def test_arguments_that_nobody_takes_are_no_success(args: dict[str, Any]) -> None:
     guard, _ = enforcing()
     agent, _ = agent_with([[ToolCall("refund", args, "c1")]], refund)
 
@@ -476,74 +318,4 @@ def test_arguments_that_do_not_fit_are_no_success(args: dict[str, Any]) -> None:
     assert "succeeded" not in [execution for _, execution in executions(guard)]
 
 
-def test_two_calls_with_the_same_arguments_are_two() -> None:
-    guard, client = enforcing()
-    agent, script = agent_with([[asks(call_id=f"c{number}") for number in range(5)]], refund)
-
-    get(attach(guard, agent))
-
-    assert (RAN, client.calls) == ([("o-1", 5.0)] * 5, 5)
-    assert sorted(each.call_id for each in guard.receipts) == [f"c{number}" for number in range(5)]
-    assert script.said() == ["refunded o-1"] * 5
-
-
-def test_the_same_call_delivered_twice_runs_once() -> None:
-    """A client that gave up and asks again with what it has: the framework's own retry."""
-    guard = Guard(ScriptedClient("allowed"), mode="enforce", session="conversation-1")
-    kernel = attach(guard, kernel_with(refund))
-    call = Script(ai_model_id="scripted", turns=[[asks()]]).answer(ChatHistory())[0]
-
-    async def deliver() -> None:
-        for _ in range(2):
-            await kernel.invoke_function_call(call, ChatHistory())
-
-    asyncio.run(deliver())
-
-    assert RAN == [("o-1", 5.0)]
-
-
-def test_a_run_that_is_cancelled_in_a_function_says_so() -> None:
-    cancel = threading.Event()
-
-    async def wait(order_id: str) -> str:
-        """Wait."""
-        RAN.append(order_id)
-        cancel.set()
-        await asyncio.sleep(20)
-        return order_id
-
-    guard, _ = enforcing()
-    agent, _ = agent_with([[asks("wait", order_id="o-1")]], wait)
-
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(stoppable(attach(guard, agent).get_response("go"), cancel))
-
-    assert executions(guard) == [(f"{PLUGIN}-wait", "cancelled")]
-
-
 # Observe
-
-
-def test_observe_asks_nobody_and_runs_everything() -> None:
-    guard = Guard(mode="observe")
-    agent, script = agent_with([[asks()], [asks("explode", "c2", order_id="o-2")]], refund, explode)
-
-    get(attach(guard, agent))
-
-    assert RAN == [("o-1", 5.0), "o-2"]
-    assert [(each.state, each.execution) for each in guard.receipts] == [
-        ("observed", "succeeded"),
-        ("observed", "failed"),
-    ]
-    assert script.said()[0] == "refunded o-1"
-
-
-def test_the_adapter_can_be_imported_without_the_framework() -> None:
-    program = """
-import sys
-sys.modules["semantic_kernel"] = None
-from kiff_guard import Guard
-from kiff_guard.adapters.semantic_kernel import hook
-hook(Guard())
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

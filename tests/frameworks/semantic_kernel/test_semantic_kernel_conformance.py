@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from results import keep
-from sk_driver import SemanticKernel
+from sk_driver import SemanticKernel, SemanticKernelService, SemanticKernelStreamed
 
 from kiff_guard.conformance import run
 
+WAYS = [SemanticKernel(), SemanticKernelStreamed(), SemanticKernelService()]
 
-def test_semantic_kernel_keeps_the_contract() -> None:
-    report = run(SemanticKernel())
-    keep(report)
-    report.check()
+
+@pytest.mark.parametrize("driver", WAYS, ids=["agent", "streamed", "service"])
+def test_semantic_kernel_keeps_the_contract(driver: SemanticKernel) -> None:
+    keep(run(driver)).check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from inspect import Parameter, signature
 from typing import Any
 
 from smolagents import CodeAgent, LogLevel, Model, Tool, ToolCallingAgent
@@ -72,22 +73,26 @@ def _written(call: ToolCall) -> str:
     return f"print({call.tool}({named}))"
 
 
-def as_tool(function: Callable[..., Any]) -> Tool:
+def as_tool(name: str, function: Callable[..., Any]) -> Tool:
     """A tool of smolagents, as its users write one, over a plain function."""
-    hints = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    hints, parameters = function.__annotations__, signature(function).parameters.values()
     return type(
         "PlainTool",
         (Tool,),
         {
-            "name": function.__name__,
+            "name": name,
             "description": function.__doc__ or "A tool.",
-            "inputs": {name: {"type": _kind(hints.get(name)), "description": name} for name in names},
+            "inputs": {each.name: _input(each, hints.get(each.name)) for each in parameters},
             "output_type": "any",
             "skip_forward_signature_validation": True,
             "forward": lambda self, *args, **named: function(*args, **named),
         },
     )()
+
+
+def _input(parameter: Parameter, hint: Any) -> dict[str, Any]:
+    told = {"type": _kind(hint), "description": parameter.name}
+    return told if parameter.default is Parameter.empty else {**told, "nullable": True}
 
 
 def _kind(hint: Any) -> str:
@@ -100,13 +105,16 @@ class Smolagents:
 
     name = "smolagents"
     version = version("smolagents")
+    stacks = True
+    names_errors = True
     lacks: Mapping[str, str] = {}
     agent: Any = ToolCallingAgent
     script: Any = Calls
 
     def play(self, scene: Scene) -> Played:
-        agent, script = self.agent_with(scene.turns, *map(as_tool, scene.tools.values()))
-        attach(scene.guard, agent)
+        agent, script = self.agent_with(scene.turns, *(as_tool(*each) for each in scene.tools.items()))
+        for guard in scene.guards:
+            attach(guard, agent)
         try:
             agent.run("go")
         except BaseException as error:  # noqa: BLE001  # the suite asks what ended the run

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from guards import RAN, asks, enforcing, executions, fails_open
 from smolagents import FinalAnswerTool, Tool, tool
 from smolagents.tools import get_tools_definition_code
 from smolagents_driver import END, Smolagents, SmolagentsCode
 
 from kiff_guard import Guard, Hold
 from kiff_guard.adapters.smolagents import attach, hook
-from kiff_guard.conformance import ScriptedClient, ToolCall
-from kiff_guard.errors import ConfigurationError, DeadlineExceeded
+from kiff_guard.conformance import ToolCall
+from kiff_guard.errors import ConfigurationError
 
-RAN: list[Any] = []
 BOTH = [Smolagents(), SmolagentsCode()]
 NAMES = ["calls", "code"]
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> Iterator[None]:
-    RAN.clear()
-    yield
 
 
 def refund() -> Tool:
@@ -46,17 +37,6 @@ def refund() -> Tool:
     return refund
 
 
-class Explode(Tool):
-    name = "explode"
-    description = "Fail."
-    inputs = {"order_id": {"type": "string", "description": "which"}}  # noqa: RUF012
-    output_type = "string"
-
-    def forward(self, order_id: str) -> str:
-        RAN.append(order_id)
-        raise RuntimeError("card network down")
-
-
 class Look(Tool):
     name = "look"
     description = "Look at an order."
@@ -67,10 +47,18 @@ class Look(Tool):
         return f"looked at {order_id}"
 
 
-class Draw(Tool):
+class Explode(Look):
+    name = "explode"
+    description = "Fail."
+
+    def forward(self, order_id: str) -> str:
+        RAN.append(order_id)
+        raise RuntimeError("card network down")
+
+
+class Draw(Look):
     name = "draw"
     description = "Draw an order."
-    inputs = {"order_id": {"type": "string", "description": "which"}}  # noqa: RUF012
     output_type = "image"
 
     def forward(self, order_id: str) -> Any:
@@ -78,63 +66,22 @@ class Draw(Tool):
         return None
 
 
-def asks(name: str = "refund", call_id: str = "c1", **args: Any) -> ToolCall:
-    return ToolCall(name, args or {"order_id": "o-1", "amount": 5.0}, call_id)
-
-
-def enforcing(outcomes: Any = "allowed", **more: Any) -> tuple[Guard, ScriptedClient]:
-    client = ScriptedClient(outcomes, **more)
-    return Guard(client, agent="agent-1", mode="enforce"), client
-
-
-def executions(guard: Guard) -> list[tuple[str, str]]:
-    return [(each.tool, each.execution) for each in guard.receipts]
-
-
 # Refused
 
 
-@pytest.mark.parametrize("kind", BOTH, ids=NAMES)
-@pytest.mark.parametrize("outcome", ["blocked", "invalid", "limit_exceeded", "error", "granted"])
-def test_a_withheld_call_does_not_run_and_the_model_is_told_why(outcome: str, kind: Smolagents) -> None:
-    guard, _ = enforcing(outcome)
-    agent, script = kind.agent_with([[asks()]], refund())
+def test_while_kiff_is_down_it_runs_if_told_so_and_the_receipt_says_it() -> None:
+    def play(guard: Guard) -> None:
+        attach(guard, Smolagents().agent_with([[asks()]], refund())[0], fail_closed=False).run("go")
 
-    attach(guard, agent).run("go")
-
-    assert RAN == []
-    assert executions(guard) == [("refund", "not_run")]
-    assert "KIFF withheld `refund`: " in script.told[0]
+    fails_open(play)
 
 
-@pytest.mark.parametrize("kind", BOTH, ids=NAMES)
-@pytest.mark.parametrize("error", [OSError("no route"), DeadlineExceeded("too late"), RuntimeError("a bug")])
-def test_nothing_runs_while_kiff_cannot_be_asked(error: Exception, kind: Smolagents) -> None:
-    guard, _ = enforcing(error)
-    agent, script = kind.agent_with([[asks()]], refund())
-
-    attach(guard, agent).run("go")
-
-    assert (RAN, guard.receipts[0].outcome) == ([], "error")
-    assert "KIFF could not be asked" in script.told[0]
-
-
-def test_it_runs_then_where_it_was_told_to() -> None:
-    guard, _ = enforcing(OSError("no route"))
+def test_the_end_of_a_run_is_no_tool() -> None:
+    guard, client = enforcing("blocked")
     agent, _ = Smolagents().agent_with([[asks()]], refund())
 
-    attach(guard, agent, fail_closed=False).run("go")
+    assert str(attach(guard, agent).run("go")) == END
 
-    assert (RAN, guard.receipts[0].outcome) == ([("o-1", 5.0)], "failed_open")
-
-
-def test_a_tool_that_kiff_does_not_know_is_withheld_and_the_end_of_a_run_is_no_tool() -> None:
-    guard, client = enforcing(maps=frozenset({"look"}))
-    agent, _ = Smolagents().agent_with([[asks()]], refund())
-
-    told = attach(guard, agent).run("go")
-
-    assert (RAN, str(told)) == ([], END)
     assert [asked.tool for asked in client.decides] == ["refund"]
 
 
@@ -266,61 +213,6 @@ def test_a_guarded_tool_that_is_sent_elsewhere_all_the_same_does_not_work_there(
         elsewhere(hook(guard)(Look()))
 
 
-# Held
-
-
-def answering(tool: Tool, client: ScriptedClient, answer: Callable[[str], None]) -> None:
-    """A person answers before the model's next step."""
-    asked = client.decide
-
-    def decide(*given: Any, **named: Any) -> Any:
-        for approval in client.waiting():
-            answer(approval)
-        return asked(*given, **named)
-
-    client.decide = decide  # type: ignore[method-assign]
-
-
-@pytest.mark.parametrize("kind", BOTH, ids=NAMES)
-def test_a_held_call_runs_once_kiff_says_that_a_person_said_yes(kind: Smolagents) -> None:
-    guard, client = enforcing("approval_required")
-    held = refund()
-    agent, script = kind.agent_with([[asks()], [asks(call_id="c2")]], held)
-    answering(held, client, client.grant)
-
-    attach(guard, agent).run("go")
-
-    assert RAN == [("o-1", 5.0)]
-    assert executions(guard) == [("refund", "not_run"), ("refund", "succeeded")]
-    assert guard.receipts[0].approval_id in script.told[0]
-    assert guard.receipts[1].approval_id == guard.receipts[0].approval_id
-
-
-@pytest.mark.parametrize("kind", BOTH, ids=NAMES)
-def test_a_held_call_never_runs_once_a_person_said_no(kind: Smolagents) -> None:
-    guard, client = enforcing("approval_required")
-    held = refund()
-    agent, script = kind.agent_with([[asks()], [asks(call_id="c2")]], held)
-    answering(held, client, lambda approval: client.deny(approval, "not this one"))
-
-    attach(guard, agent).run("go")
-
-    assert (RAN, executions(guard)) == ([], [("refund", "not_run")] * 2)
-    assert "not this one" in script.told[1]
-
-
-@pytest.mark.parametrize("kind", BOTH, ids=NAMES)
-def test_an_approval_is_for_the_arguments_that_were_shown(kind: Smolagents) -> None:
-    guard, client = enforcing("approval_required")
-    held = refund()
-    agent, _ = kind.agent_with([[asks()], [asks(call_id="c2", order_id="o-1", amount=5_000.0)]], held)
-    answering(held, client, client.grant)
-
-    attach(guard, agent).run("go")
-
-    assert RAN == []
-
-
 # What is decided is what runs
 
 
@@ -420,18 +312,6 @@ def test_a_guard_that_was_put_in_twice_asks_once() -> None:
     assert (RAN, client.calls, len(guard.receipts)) == ([("o-1", 5.0)], 1, 1)
 
 
-@pytest.mark.parametrize("order", [0, 1])
-def test_of_two_guards_each_has_its_word(order: int) -> None:
-    guards = [enforcing("blocked")[0], enforcing()[0]]
-    agent, _ = Smolagents().agent_with([[asks()]], refund())
-    for guard in (guards[order], guards[1 - order]):
-        attach(guard, agent)
-
-    agent.run("go")
-
-    assert RAN == []
-
-
 @pytest.mark.parametrize("below", BOTH, ids=NAMES)
 @pytest.mark.parametrize("above", BOTH, ids=NAMES)
 def test_agents_that_an_agent_manages_are_guarded(above: Smolagents, below: Smolagents) -> None:
@@ -460,46 +340,14 @@ def test_what_is_no_agent_and_what_is_no_tool_is_not_taken_for_guarded() -> None
 
 
 @pytest.mark.parametrize("kind", BOTH, ids=NAMES)
-def test_a_tool_that_raises_has_failed_and_the_model_is_told(kind: Smolagents) -> None:
+def test_arguments_that_nobody_takes_are_no_success(kind: Smolagents) -> None:
     guard, _ = enforcing()
-    agent, script = kind.agent_with([[asks("explode", order_id="o-1")]], Explode())
-
-    attach(guard, agent).run("go")
-
-    [receipt] = guard.receipts
-    assert (RAN, receipt.execution, receipt.error_type) == (["o-1"], "failed", "RuntimeError")
-    assert "card network down" in script.told[0]
-
-
-@pytest.mark.parametrize("kind", BOTH, ids=NAMES)
-@pytest.mark.parametrize("args", [{}, {"amount": 5.0}, {"order_id": "o-1", "more": 1}])
-def test_arguments_that_do_not_fit_are_no_success(args: dict[str, Any], kind: Smolagents) -> None:
-    guard, _ = enforcing()
-    agent, _ = kind.agent_with([[ToolCall("refund", args, "c1")]], refund())
+    agent, _ = kind.agent_with([[asks(order_id="o-1", more=1)]], refund())
 
     attach(guard, agent).run("go")
 
     assert RAN == []
     assert "succeeded" not in [execution for _, execution in executions(guard)]
-
-
-def test_two_calls_with_the_same_arguments_are_two_and_each_has_its_id() -> None:
-    guard, client = enforcing()
-    agent, _ = Smolagents().agent_with([[asks(call_id=f"c{number}") for number in range(5)]], refund())
-
-    attach(guard, agent).run("go")
-
-    assert (RAN, client.calls) == ([("o-1", 5.0)] * 5, 5)
-    assert sorted(each.call_id for each in guard.receipts) == [f"c{number}" for number in range(5)]
-
-
-def test_a_call_that_is_retried_after_a_timeout_runs_once() -> None:
-    """An agent that is run again over the same conversation asks for the same call."""
-    guard = Guard(ScriptedClient("allowed"), mode="enforce", session="conversation-1")
-    for _ in range(2):
-        agent, _ = Smolagents().agent_with([[asks()]], refund())
-        attach(guard, agent).run("go")
-    assert RAN == [("o-1", 5.0)]
 
 
 def test_an_agent_can_be_read_in_threads() -> None:
@@ -520,21 +368,6 @@ def test_an_agent_can_be_read_in_threads() -> None:
 # Observe
 
 
-@pytest.mark.parametrize("kind", BOTH, ids=NAMES)
-def test_observe_asks_nobody_and_runs_everything(kind: Smolagents) -> None:
-    guard = Guard(mode="observe")
-    agent, script = kind.agent_with([[asks()], [asks("explode", "c2", order_id="o-2")]], refund(), Explode())
-
-    told = attach(guard, agent).run("go")
-
-    assert (RAN, str(told)) == ([("o-1", 5.0), "o-2"], END)
-    assert [(each.state, each.execution) for each in guard.receipts] == [
-        ("observed", "succeeded"),
-        ("observed", "failed"),
-    ]
-    assert "refunded o-1" in script.told[0]
-
-
 def test_the_tools_are_told_to_the_model_as_before() -> None:
     guard, _ = enforcing()
     plain, guarded = refund(), hook(guard)(refund())
@@ -543,15 +376,3 @@ def test_the_tools_are_told_to_the_model_as_before() -> None:
     assert type(guarded).__name__ == type(plain).__name__
     with pytest.raises(Hold):
         hook(enforcing("blocked")[0])(refund())("o-1")
-
-
-def test_the_adapter_can_be_imported_without_the_framework() -> None:
-    program = """
-import sys
-sys.modules["smolagents"] = None
-from kiff_guard import Guard
-from kiff_guard.adapters.smolagents import attach, hook
-from kiff_guard.errors import MissingFramework
-hook(Guard())
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

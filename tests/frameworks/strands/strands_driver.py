@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from scripts import Scripted
 from strands import Agent, tool
 from strands.models.model import Model
 
@@ -17,12 +18,12 @@ from kiff_guard.adapters.strands import hook
 from kiff_guard.conformance import Played, Scene, ToolCall, stoppable
 
 
-class ScriptedModel(Model):
+class ScriptedModel(Scripted, Model):
     """Says one turn after the other; a turn is a list of tool calls. After the last one it says `done`."""
 
     def __init__(self, turns: Sequence[Sequence[ToolCall]]) -> None:
         self.turns = [list(turn) for turn in turns]
-        self.said = 0
+        self.next = 0
 
     def update_config(self, **config: Any) -> None:
         pass
@@ -35,8 +36,7 @@ class ScriptedModel(Model):
         yield
 
     async def stream(self, messages: Any, tool_specs: Any = None, *about: Any, **more: Any) -> AsyncIterator[Any]:
-        turn = self.turns[self.said] if self.said < len(self.turns) else []
-        self.said += 1
+        turn = self.take()
         yield {"messageStart": {"role": "assistant"}}
         for call in turn:
             yield {"contentBlockStart": {"start": {"toolUse": {"name": call.tool, "toolUseId": call.call_id}}}}
@@ -49,17 +49,17 @@ class ScriptedModel(Model):
         yield {"messageStop": {"stopReason": "tool_use" if turn else "end_turn"}}
 
 
-def as_tool(function: Callable[..., Any]) -> Any:
+def as_tool(function: Callable[..., Any], name: str = "") -> Any:
     """A tool as users make it. Strands streams asynchronous generators only."""
     if not inspect.isgeneratorfunction(function):
-        return tool(function)
+        return tool(name=name or function.__name__)(function)
 
     @functools.wraps(function)
     async def streamed(**args: Any) -> AsyncIterator[Any]:
         for piece in function(**args):
             yield piece
 
-    return tool(streamed)
+    return tool(name=name or function.__name__)(streamed)
 
 
 def agent_with(model: ScriptedModel, *functions: Any, **more: Any) -> Agent:
@@ -89,6 +89,7 @@ class Strands:
     name = "strands"
     version = version("strands-agents")
     streams = True
+    stacks = True
     error_tool = staticmethod(error_tool)
     lacks: Mapping[str, str] = {"S4": "Strands streams the pieces to the caller and tells the model the last one"}
 
@@ -98,13 +99,17 @@ class Strands:
     async def aplay(self, scene: Scene) -> Played:
         agent = self._agent(scene)
         try:
-            ended = await stoppable(agent.invoke_async("go"), scene.cancel)
+            ended = await stoppable(self.invoke(agent, "go"), scene.cancel)
         except BaseException as error:  # noqa: BLE001  # the suite asks what ended the run
             return Played(told(agent, scene.turns), error)
-        return self._came_to(agent, scene, ended, lambda prompt: asyncio.run(agent.invoke_async(prompt)))
+        return self._came_to(agent, scene, ended, lambda prompt: asyncio.run(self.invoke(agent, prompt)))
+
+    async def invoke(self, agent: Agent, prompt: Any) -> Any:
+        return await agent.invoke_async(prompt)
 
     def _agent(self, scene: Scene) -> Agent:
-        return agent_with(ScriptedModel(scene.turns), *scene.tools.values(), hooks=[hook(scene.guard)])
+        tools = [as_tool(function, name) for name, function in scene.tools.items()]
+        return agent_with(ScriptedModel(scene.turns), *tools, hooks=[hook(guard) for guard in scene.guards])
 
     def _played(self, scene: Scene, run: Callable[[Agent, Any], Any]) -> Played:
         agent = self._agent(scene)
@@ -128,3 +133,18 @@ class Strands:
 
         paused = [each.reason["approval_id"] for each in waiting]
         return Played(told(agent, scene.turns), None, paused, resume)
+
+
+class StrandsStreamed(Strands):
+    """The same, read piece by piece."""
+
+    name = "strands (streamed)"
+
+    def play(self, scene: Scene) -> Played:
+        return self._played(scene, lambda agent, prompt: asyncio.run(self.invoke(agent, prompt)))
+
+    async def invoke(self, agent: Agent, prompt: Any) -> Any:
+        ended = None
+        async for piece in agent.stream_async(prompt):
+            ended = piece.get("result", ended)
+        return ended

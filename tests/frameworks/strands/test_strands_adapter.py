@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from typing import Any
 
 import pytest
+from guards import RAN, asks, enforcing, executions, explode, refund
 from pydantic import BaseModel
 from strands import tool
 from strands.hooks import AfterToolCallEvent, BeforeToolCallEvent, registry
@@ -16,26 +15,6 @@ from strands_driver import ScriptedModel, agent_with, told
 from kiff_guard import Guard
 from kiff_guard.adapters.strands import GuardedTool, attach, hook, kiff_before_tool_call, kiff_hook_provider
 from kiff_guard.conformance import ScriptedClient, ToolCall
-from kiff_guard.errors import DeadlineExceeded, MissingFramework
-
-RAN: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> None:
-    RAN.clear()
-
-
-def refund(order_id: str, amount: float = 500.0) -> str:
-    """Refund an order."""
-    RAN.append((order_id, amount))
-    return f"refunded {order_id}"
-
-
-def explode(order_id: str) -> str:
-    """Fail."""
-    RAN.append(order_id)
-    raise RuntimeError("card network down")
 
 
 class Edits:
@@ -64,19 +43,6 @@ class Swaps:
         event.selected_tool = self.other
 
 
-def asks(name: str = "refund", call_id: str = "c1", **args: Any) -> ToolCall:
-    return ToolCall(name, args or {"order_id": "o-1", "amount": 5.0}, call_id)
-
-
-def enforcing(outcomes: Any = "allowed", **more: Any) -> tuple[Guard, ScriptedClient]:
-    client = ScriptedClient(outcomes, **more)
-    return Guard(client, agent="agent-1", mode="enforce"), client
-
-
-def executions(guard: Guard) -> list[tuple[str, str]]:
-    return [(each.tool, each.execution) for each in guard.receipts]
-
-
 def play(guard: Guard, *turns: list[ToolCall], hooks: Any = None) -> list[str]:
     """Runs an agent over the tools of this file; what the model was told."""
     agent = agent_with(ScriptedModel(turns), refund, explode, hooks=hooks or [hook(guard)])
@@ -97,22 +63,6 @@ def held(guard: Guard, *hooks: Any) -> tuple[Any, Any]:
 # Refused
 
 
-@pytest.mark.parametrize("outcome", ["blocked", "invalid", "limit_exceeded", "error", "granted"])
-def test_a_withheld_call_does_not_run_and_the_model_is_told_why(outcome: str) -> None:
-    guard, _ = enforcing(outcome)
-    said = play(guard, [asks()])
-    assert RAN == []
-    assert executions(guard) == [("refund", "not_run")]
-    assert ("error" if outcome == "granted" else outcome) in said[0]
-
-
-def test_while_kiff_is_down_nothing_runs() -> None:
-    guard, _ = enforcing(ConnectionError("refused"))
-    play(guard, [asks()])
-    assert RAN == []
-    assert [each.outcome for each in guard.receipts] == ["error"]
-
-
 def test_while_kiff_is_down_it_runs_if_told_so_and_the_receipt_says_it() -> None:
     guard, _ = enforcing(ConnectionError("refused"))
     play(guard, [asks()], hooks=[hook(guard, fail_closed=False)])
@@ -120,26 +70,14 @@ def test_while_kiff_is_down_it_runs_if_told_so_and_the_receipt_says_it() -> None
     assert [(each.outcome, each.state) for each in guard.receipts] == [("failed_open", "ungoverned")]
 
 
-def test_a_call_tried_again_after_kiff_did_not_answer_in_time_runs_once() -> None:
-    answers = iter([DeadlineExceeded("no answer"), "allowed"])
-    guard, _ = enforcing(lambda args: next(answers))
-    play(guard, [asks(call_id="c1")], [asks(call_id="c2")])
-    assert len(RAN) == 1
-    assert executions(guard) == [("refund", "not_run"), ("refund", "succeeded")]
-
-
 @pytest.mark.parametrize(("given", "amount"), [({}, 500.0), ({"amount": "49.0"}, 49.0)])
 def test_an_omitted_field_and_a_text_are_decided_on_as_what_they_stand_for(
     given: dict[str, Any], amount: float
 ) -> None:
-    guard, client = enforcing(lambda seen: "allowed" if seen["amount"] == amount else "blocked")
+    guard, client = enforcing()
     play(guard, [ToolCall("refund", {"order_id": "o-1", **given}, "c1")])
     assert (RAN, client.decides[0].args) == ([("o-1", amount)], {"order_id": "o-1", "amount": amount})
     assert [each.integrity_violation for each in guard.receipts] == [False]
-    RAN.clear()
-    guard, client = enforcing(lambda seen: "blocked" if seen["amount"] == amount else "allowed")
-    play(guard, [ToolCall("refund", {"order_id": "o-1", **given}, "c1")])
-    assert RAN == []
 
 
 def test_a_tool_that_says_what_strands_says_of_misfits_is_not_believed() -> None:
@@ -155,26 +93,6 @@ def test_a_tool_that_says_what_strands_says_of_misfits_is_not_believed() -> None
         [("liar", "failed")],
         ["unknown"],
     )
-
-
-def test_a_tool_under_another_name_is_withheld() -> None:
-    guard, _ = enforcing(maps=frozenset({"refund"}))
-    turns = [[asks("pay_back")]]
-    agent_with(ScriptedModel(turns), tool(name="pay_back")(refund), hooks=[hook(guard)])("go")
-    assert RAN == []
-
-
-def test_streamed_and_awaited_runs_are_guarded() -> None:
-    guard, _ = enforcing("blocked")
-
-    async def both() -> None:
-        async for _ in agent_with(ScriptedModel([[asks()]]), refund, hooks=[hook(guard)]).stream_async("go"):
-            pass
-        await agent_with(ScriptedModel([[asks(call_id="c2")]]), refund, hooks=[hook(guard)]).invoke_async("go")
-
-    asyncio.run(both())
-    assert RAN == []
-    assert executions(guard) == [("refund", "not_run")] * 2
 
 
 @pytest.mark.parametrize("outcome", ["blocked", "approval_required"])
@@ -243,20 +161,6 @@ def test_live_sessions_of_older_releases_are_guarded() -> None:
     assert type(event.selected_tool) is GuardedTool
 
 
-@pytest.mark.parametrize("blocks", ["first", "second"])
-def test_two_guards_both_have_to_allow(blocks: str) -> None:
-    first, _ = enforcing("blocked" if blocks == "first" else "allowed")
-    second, _ = enforcing("blocked" if blocks == "second" else "allowed")
-    play(first, [asks()], hooks=[hook(first), hook(second)])
-    assert RAN == []
-
-
-def test_a_guard_that_is_registered_twice_asks_once() -> None:
-    guard, client = enforcing()
-    play(guard, [asks()], hooks=[hook(guard), hook(guard)])
-    assert (len(RAN), client.calls, executions(guard)) == (1, 1, [("refund", "succeeded")])
-
-
 def test_agents_of_a_graph_are_guarded_once_it_is_attached() -> None:
     guard, _ = enforcing("blocked")
 
@@ -304,42 +208,6 @@ def test_structured_output_is_no_action_and_nobody_is_asked_about_it() -> None:
 # Held
 
 
-def test_a_held_call_pauses_the_run_with_the_id_of_its_approval() -> None:
-    guard, client = enforcing("approval_required")
-    _, paused = held(guard)
-    assert paused.stop_reason == "interrupt"
-    assert [(each.name, each.reason["approval_id"]) for each in paused.interrupts] == [("kiff", client.waiting()[0])]
-    assert (RAN, executions(guard)) == ([], [("refund", "not_run")])
-
-
-def test_a_granted_call_runs_once_and_its_sibling_is_not_run_again() -> None:
-    guard, client = enforcing(lambda args: "approval_required" if args["amount"] > 100 else "allowed")
-    turns = [[asks(call_id="c1"), asks(call_id="c2", order_id="o-2", amount=900.0)]]
-    agent = agent_with(ScriptedModel(turns), refund, hooks=[hook(guard)])
-    paused = agent("go")
-    client.grant(client.waiting()[0])
-    agent(answer(paused, "yes"))
-    assert sorted(RAN) == [("o-1", 5.0), ("o-2", 900.0)]
-    assert guard.receipts[-1].approval_id == paused.interrupts[0].reason["approval_id"]
-
-
-def test_a_denied_call_does_not_run_whatever_is_answered_here() -> None:
-    guard, client = enforcing("approval_required")
-    agent, paused = held(guard)
-    client.deny(client.waiting()[0])
-    agent(answer(paused, "yes"))
-    assert RAN == []
-    assert "approval_denied" in told(agent, [[asks()]])[0]
-
-
-def test_a_yes_without_a_grant_of_kiff_runs_nothing() -> None:
-    guard, _ = enforcing("approval_required")
-    agent, paused = held(guard)
-    ended = agent(answer(paused, "yes"))
-    assert (RAN, ended.stop_reason) == ([], "end_turn")
-    assert "approval_required" in told(agent, [[asks()]])[0]
-
-
 @pytest.mark.parametrize("no", [False, "no", "Deny", {"approved": False}])
 def test_a_no_here_holds_even_when_kiff_has_granted_it(no: Any) -> None:
     guard, client = enforcing("approval_required")
@@ -374,20 +242,13 @@ def test_another_process_that_resumes_the_conversation_needs_no_second_approval(
                           session_manager=kept, agent_id="agent-1")  # fmt: skip
 
     paused = process()("go")
+    assert [each.name for each in paused.interrupts] == ["kiff"]
     client.grant(client.waiting()[0])
     process()(answer(paused, "yes"))
     assert (len(RAN), len(client.approvals)) == (1, 1)
 
 
 # What came of it
-
-
-def test_a_tool_that_raises_has_failed_and_the_model_is_told() -> None:
-    guard, client = enforcing()
-    said = play(guard, [asks("explode", order_id="o-1")])
-    assert "card network down" in said[0]
-    assert executions(guard) == [("explode", "failed")]
-    assert [each.status for each in client.settles] == ["unknown"]  # the money may have left before it was raised
 
 
 def test_arguments_that_do_not_fit_the_tool_are_no_success() -> None:
@@ -401,12 +262,6 @@ def test_a_tool_that_does_not_exist_is_refused_by_strands_alone() -> None:
     guard, client = enforcing()
     play(guard, [asks("no_such_tool")])
     assert (client.calls, guard.receipts) == (0, [])
-
-
-def test_parallel_calls_with_the_same_arguments_are_two() -> None:
-    guard, client = enforcing()
-    play(guard, [asks(call_id="c1"), asks(call_id="c2")])
-    assert (len(RAN), client.calls, len(guard.receipts)) == (2, 2, 2)
 
 
 def test_a_provider_that_gives_names_for_ids_makes_no_two_calls_one() -> None:
@@ -434,17 +289,6 @@ def test_a_call_that_a_hook_has_tried_again_is_decided_again() -> None:
     assert (len(RAN), tries) == (1, ["success", "error"])
 
 
-def test_observing_runs_everything_and_asks_nobody() -> None:
-    guard = Guard(mode="observe")
-    said = play(guard, [asks(), asks("explode", "c2", order_id="o-2")])
-    assert said[0] == "refunded o-1"
-    assert [(each.tool, each.state, each.execution) for each in guard.receipts] == [
-        ("refund", "observed", "succeeded"),
-        ("explode", "observed", "failed"),
-    ]
-    assert guard.catalog.tools["refund"] == {"order_id", "amount"}
-
-
 # Names of kiff-guard 1.x
 
 
@@ -461,10 +305,3 @@ def test_the_callback_of_kiff_guard_1_guards(outcome: str, execution: str) -> No
     agent.hooks.add_callback(BeforeToolCallEvent, kiff_before_tool_call(guard))
     agent("go")
     assert (len(RAN), executions(guard)) == (int(outcome == "allowed"), [("refund", execution)])
-
-
-def test_without_strands_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "strands.hooks", None)
-    guard, _ = enforcing()
-    with pytest.raises(MissingFramework, match=r"kiff-guard\[strands\]"):
-        agent_with(ScriptedModel([]), refund, hooks=[hook(guard)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from results import keep
-from strands_driver import Strands
+from strands_driver import Strands, StrandsStreamed
 
 from kiff_guard.conformance import run
 
 
-def test_the_hook_keeps_the_contract() -> None:
-    keep(run(Strands())).check()
+@pytest.mark.parametrize("driver", [Strands(), StrandsStreamed()], ids=["run", "streamed"])
+def test_the_hook_keeps_the_contract(driver: Strands) -> None:
+    keep(run(driver)).check()

@@ -36,14 +36,17 @@ class Address(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Is it this machine, by its name or number?"""
-        if self.host == "localhost":
-            return True
-        from ipaddress import ip_address
+        return self.host == "localhost" or is_loopback(self.host)
 
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+
+def is_loopback(number: str) -> bool:
+    """Is it a number of this machine, which no packet leaves?"""
+    from ipaddress import ip_address
+
+    try:
+        return ip_address(number).is_loopback
+    except ValueError:
+        return False
 
 
 class Proxy(NamedTuple):

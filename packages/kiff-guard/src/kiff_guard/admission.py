@@ -6,16 +6,15 @@ import time
 from os import urandom
 from typing import Any, NamedTuple, NoReturn
 
-from kiff_guard import receipt as words
 from kiff_guard.arguments import freeze, same, snapshot
 from kiff_guard.attempts import Attempt, Ran
 from kiff_guard.core import Core
-from kiff_guard.decision import BLOCKED, ERROR, Decision, Hold
-from kiff_guard.ending import End
+from kiff_guard.decision import BLOCKED, ERROR, INVALID, Decision, Hold
+from kiff_guard.ending import MISSING, End, ended
 from kiff_guard.errors import ArgumentsRefused
-from kiff_guard.steps import Steps, drive
-from kiff_guard.taint import Taint
-from kiff_guard.tracing import trace_id, traceparent
+from kiff_guard.receipt import NOT_RUN, UNKNOWN, Receipt
+from kiff_guard.steps import Steps
+from kiff_guard.tracing import traceparent
 
 
 class Call(NamedTuple):
@@ -27,8 +26,8 @@ class Call(NamedTuple):
     session: str | None = None
     trace: str | None = None
     fail_closed: bool | None = None
-    settles: bool = True
     adapter: str = ""
+    settles: bool = True
 
 
 class Admission:
@@ -40,9 +39,8 @@ class Admission:
         adapter: of calls that do not say.
     """
 
-    def __init__(self, core: Core, taint: Taint, session: str, fail_closed: bool, adapter: str) -> None:
+    def __init__(self, core: Core, session: str, fail_closed: bool, adapter: str) -> None:
         self._core = core
-        self._taint = taint
         self._session = session
         self._own_session = f"sess_{urandom(16).hex()}"
         self._fail_closed = fail_closed
@@ -51,116 +49,156 @@ class Admission:
     @property
     def session(self) -> str:
         """What call ids belong to, if the calls do not say; "" if nobody said."""
-        return self._session or self._taint.run_id
+        return self._session or self._core.taint.run_id
 
     def attempt(self, agent: str, call: Call) -> Attempt:
         """The call as it is now: what changes later changes nothing of it."""
-        observes = self._core.mode == "observe"
-        looked = b"" if observes else snapshot(call.args)  # before it is frozen: never newer than its digest
-        try:
-            args, args_hash, _ = freeze(call.args)
-            refused = None
-        except ArgumentsRefused as error:
-            args, args_hash, refused = {}, "", error
-        except Exception as error:  # noqa: BLE001  # objects of others, whose own methods may raise anything
-            args, args_hash, refused = {}, "", ArgumentsRefused(f"reading them raised {type(error).__name__}")
-        tool = call.tool if isinstance(call.tool, str) else str(call.tool)
-        trace = traceparent(call.trace)
-        known_session = call.session or self.session
-        return Attempt(
+        looked = b"" if self._core.mode == "observe" else snapshot(call.args)  # before its digest, and never newer
+        args, args_hash, refused = _frozen(call.args)
+        call_id, known_session = _text(call.call_id), _text(call.session) or self.session
+        attempt = Attempt(
             receipt_id=f"gr_{urandom(16).hex()}",
             agent=agent,
-            tool=tool,
+            tool=_text(call.tool),
             given=call.args,
             looked=looked,
             args=args,
-            kept=self.kept(tool, args) if observes else {},
             args_hash=args_hash,
             refused=refused,
             ts=time.time(),
-            call_id=str(call.call_id) if call.call_id else "",
-            session=str(known_session or self._own_session),
-            trace=trace,
-            trace_id=trace_id(trace),
+            call_id=call_id,
+            session=known_session or self._own_session,
+            trace=traceparent(call.trace),
             adapter=call.adapter or self._adapter,
             fail_closed=self._fail_closed if call.fail_closed is None else call.fail_closed,
             settles=call.settles,
-            once=bool(call.call_id and known_session),
+            once=bool(call_id and known_session),
         )
+        self._core.keep_arguments(attempt)
+        return attempt
 
-    def kept(self, tool: str, args: dict[str, Any]) -> dict[str, Any]:
-        """The arguments as a receipt keeps them; none, where a redaction fails and nothing may be stopped by it."""
-        try:
-            return self._core.kept(tool, args)
-        except Exception:  # noqa: BLE001  # a redaction of the user's own
-            return {}
-
-    def decide(
-        self, attempt: Attempt, approval_id: str | None, *, to_run: bool = False, peek: bool = False
-    ) -> Steps[tuple[Attempt, Decision]]:
-        """The same call again is answered from what is known of it; every other is decided.
-
-        Returns:
-            The attempt to go on with, which is the one that is open already if a look came before, and its decision.
-        """
-        enforces = self._core.mode == "enforce" and attempt.refused is None
-        known = self._core.attempts.enter(attempt)
-        if known is not None and enforces:
-            if known.stands_for(attempt):
-                if known.asked and (peek or known.start()):
-                    known.given, known.looked, known.running = attempt.given, attempt.looked, to_run
-                    return known, known.decision
-                return (yield from self._again(attempt, "already_running: this very call was let go already"))
-            if known.asked and not known.released:
-                yield from self._core.settle(known, End(words.NOT_RUN))  # it was only looked at
-        ran = self._core.attempts.ran(attempt) if enforces and attempt.once else None
-        if ran is not None:
-            how = f"{ran.receipt.execution}: receipt {ran.receipt.receipt_id}"
-            return (yield from self._again(attempt, f"already_executed: this very call ran before and ended {how}"))
-        attempt.released, attempt.running = not peek, to_run
-        decision = yield from self._core.decide(attempt, self._taint.context(), approval_id or "")
-        attempt.asked = True
-        if not attempt.settles and not decision.withheld:
-            yield from self._core.settle(attempt, End(words.UNKNOWN))  # nobody will ever say how it ended
-        return attempt, decision
-
-    def _again(self, attempt: Attempt, reason: str) -> Steps[tuple[Attempt, Decision]]:
-        self._core.attempts.number(attempt)
-        code = reason.partition(":")[0]
-        decision = yield from self._core.withheld(attempt, Decision(BLOCKED, reason, reasons=(code,)))
-        return attempt, decision
-
-    def answered(self, attempt: Attempt) -> Ran | None:
-        """The same call, with the same arguments, whose result is still here: it is answered and not run again."""
-        if self._core.mode == "observe" or not attempt.once:
-            return None
-        ran = self._core.attempts.ran(attempt)
-        return ran if ran is not None and ran.has_result else None
-
-    def let_go(self, attempt: Attempt, decision: Decision) -> None:
-        """The last look before the tool runs.
+    def to_run(self, attempt: Attempt, approval_id: str | None) -> Steps[Attempt | Ran]:
+        """May the guard run it? The attempt to run; or how the same call ended, if its result is still here.
 
         Raises:
             Hold: it does not run.
         """
-        if decision.withheld:
-            raise Hold(decision)
-        enforces = self._core.mode == "enforce" and attempt.args_hash
-        if enforces and not same(attempt.given, attempt.args_hash, attempt.looked):
-            self._changed(attempt)
+        if self._core.mode == "enforce" and attempt.once:
+            ran = self._core.attempts.ran(attempt)
+            if ran is not None and ran.has_result:
+                return ran
+        attempt = yield from self.decide(attempt, approval_id, to_run=True)
+        if attempt.decision.withheld:
+            raise Hold(attempt.decision)
+        yield from still_stands(self._core, attempt)
         attempt.started_at = time.time()
+        return attempt
 
-    def _changed(self, attempt: Attempt) -> NoReturn:
-        drive(self._core.settle(attempt, End(words.NOT_RUN, violation=True)))
-        reason = "integrity_violation: the arguments were changed after they were decided on"
-        raise Hold(attempt.decision.but(outcome=ERROR, reason=reason, reasons=("integrity_violation",)))
+    def decide(
+        self, attempt: Attempt, approval_id: str | None, *, to_run: bool = False, peek: bool = False
+    ) -> Steps[Attempt]:
+        """The same call again is answered from what is known of it; every other is decided.
 
-    def open(self, which: Decision | str, session: str | None) -> Attempt | None:
+        Returns:
+            The attempt that has the decision: the one that is open already, if a look came before.
+        """
+        if self._core.mode == "observe" or attempt.refused is not None:
+            self._core.attempts.number(attempt)
+        else:
+            known = yield from self._known(attempt)
+            if known is not None and known.asked and (peek or known.start()):
+                known.given, known.looked, known.running = attempt.given, attempt.looked, to_run
+                return known
+            if known is not None:
+                self._core.attempts.number(attempt)
+                return (yield from self._again(attempt, "already_running: this very call was let go already"))
+            ran = self._core.attempts.ran(attempt) if attempt.once else None
+            if ran is not None:
+                how = f"{ran.receipt.execution}: receipt {ran.receipt.receipt_id}"
+                return (yield from self._again(attempt, f"already_executed: this very call ran before and ended {how}"))
+        attempt.released, attempt.running = not peek, to_run
+        yield from self._core.decide(attempt, approval_id or "")
+        attempt.asked = True
+        if not attempt.settles and not attempt.decision.withheld:
+            yield from self._core.settle(attempt, End(UNKNOWN))  # nobody will ever say how it ended
+        return attempt
+
+    def _known(self, attempt: Attempt) -> Steps[Attempt | None]:
+        """The open attempt at this very call. A look that was followed by another call, or too late, did not run."""
+        known = self._core.attempts.enter(attempt)
+        while known is not None and known.asked and not known.is_good_for(attempt) and known.start():
+            yield from self._core.settle(known, End(NOT_RUN))
+            known = self._core.attempts.enter(attempt)
+        return known if known is not None and known is not attempt and known.stands_for(attempt) else None
+
+    def _again(self, attempt: Attempt, reason: str) -> Steps[Attempt]:
+        code = reason.partition(":")[0]
+        yield from self._core.withheld(attempt, Decision(BLOCKED, reason, reasons=(code,)))
+        return attempt
+
+    def find(self, which: Decision | str, session: str | None) -> Attempt | None:
         """The open attempt of a decision, a receipt's id or a call id."""
         name = which.receipt_id if isinstance(which, Decision) else which
-        return self._core.attempts.open(name, session or "") if name else None
+        return self._core.attempts.find(name, session or "") if name else None
+
+    def settle(
+        self,
+        attempt: Attempt | None,
+        status: str | None,
+        result: Any = MISSING,
+        error: BaseException | None = None,
+        args: Any = MISSING,
+    ) -> Steps[Receipt | None]:
+        """What somebody outside says of its end; None for what is not open."""
+        if attempt is None:
+            return None
+        if args is not MISSING:
+            self.fill(attempt, args)
+        return (yield from self._core.settle(attempt, ended(attempt, status, result, error, args)))
 
     def fill(self, attempt: Attempt, args: Any) -> None:
         """A call that was decided elsewhere came without its arguments: here they are."""
         if not attempt.kept and same(args, attempt.args_hash):
-            attempt.kept = self.kept(attempt.tool, freeze(args).args)
+            attempt.args = freeze(args).args
+            self._core.keep_arguments(attempt)
+
+
+def still_stands(core: Core, attempt: Attempt) -> Steps[None]:
+    """Is what begins now what was decided on, and in time? Else it is settled, and does not run.
+
+    Raises:
+        Hold: it does not run.
+    """
+    if core.mode == "observe":
+        return
+    if attempt.args_hash and not same(attempt.given, attempt.args_hash, attempt.looked):
+        yield from core.settle(attempt, End(NOT_RUN, violation=True))
+        _refuse(attempt, "integrity_violation", "the arguments were changed after they were decided on")
+    if attempt.is_stale:
+        yield from core.settle(attempt, End(NOT_RUN))
+        _refuse(attempt, "decision_expired", "KIFF's clearance had ended before it began")
+
+
+def _refuse(attempt: Attempt, code: str, why: str) -> NoReturn:
+    raise Hold(attempt.decision.but(outcome=ERROR, reason=f"{code}: {why}", reasons=(code,)))
+
+
+def _frozen(args: Any) -> tuple[dict[str, Any], str, Decision | None]:
+    """(arguments, digest, None), or what is answered where no decision can be bound to them."""
+    try:
+        frozen = freeze(args)
+        return frozen.args, frozen.digest, None
+    except ArgumentsRefused as error:
+        why = str(error)
+    except Exception as error:  # noqa: BLE001  # objects of others, whose own methods may raise anything
+        why = f"reading them raised {type(error).__name__}"
+    return {}, "", Decision(INVALID, f"arguments_refused: {why}", reasons=("arguments_refused",))
+
+
+def _text(value: Any) -> str:
+    """What names a call, as text; "" for what names nothing, and for what cannot even be asked."""
+    try:
+        text = str(value) if value else ""
+    except Exception:  # noqa: BLE001  # objects of others
+        return ""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()  # halves of pairs are no UTF-8

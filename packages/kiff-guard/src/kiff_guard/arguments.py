@@ -48,6 +48,13 @@ def freeze(args: Any) -> Frozen:
     return Frozen(frozen, f"sha256:{sha256(text).hexdigest()}", len(text))
 
 
+def copied(value: Any) -> Any:
+    """A copy of frozen arguments, for code of others that may write into it."""
+    if isinstance(value, dict):
+        return {name: copied(each) for name, each in value.items()}
+    return [copied(each) for each in value] if isinstance(value, list) else value
+
+
 def digest(value: Any) -> str:
     """The digest of a result. What is no JSON is read by its `repr`, and the digest says so; "" if even that fails."""
     try:
@@ -83,7 +90,7 @@ def same(args: Any, decided: str, looked: bytes = b"") -> bool:
         return True
     try:
         return freeze(args).digest == decided
-    except ArgumentsRefused:
+    except Exception:  # noqa: BLE001  # refused, or objects of others that cannot be read now: nobody can say so
         return False
 
 

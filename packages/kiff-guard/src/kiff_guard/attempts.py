@@ -7,22 +7,23 @@ that has to go is settled as unknown by whoever is told of it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable
 from dataclasses import fields
 from threading import Lock
-from typing import Any, Generic, NamedTuple, TypeVar
+from time import monotonic
+from typing import Any, NamedTuple
 
-from kiff_guard.decision import ERROR, Decision
-from kiff_guard.errors import ArgumentsRefused, ConfigurationError
-from kiff_guard.receipt import CANCELLED, FAILED, SUCCEEDED, UNKNOWN, Receipt
+from kiff_guard.decision import ALLOWED, ERROR, Decision
+from kiff_guard.errors import ConfigurationError
+from kiff_guard.newest import Newest
+from kiff_guard.receipt import CANCELLED, FAILED, NOT_RUN, SUCCEEDED, UNKNOWN, Receipt
 
 OPEN_LIMIT = 10_000
 ENDED_LIMIT = 10_000
 RESULTS_LIMIT = 256
 HELD_LIMIT = 10_000
-
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
+FRESH_SECONDS = 60.0
+"""How long a clearance of KIFF's is good for, counted from the question."""
 
 
 class Attempt:
@@ -34,17 +35,23 @@ class Attempt:
         given: the arguments as the framework holds them, to see whether they change.
         looked: a snapshot of them, taken when they were frozen.
         args: the same, frozen.
-        refused: why they could not be.
         kept: the same, as the receipt keeps them.
+        refused: what enforce answers without asking, if they can be neither frozen nor kept.
         number: which receipt of this call it is, counted from 1.
         tries: how often this call was let go before and did not succeed: a retry is a new question to KIFF.
         previous: the receipt before this one, of the same call.
         reports: KIFF will be told how it ended.
         once: the session is known, so the same call id is the same call, whoever asks again.
         asked: its decision is there.
+        asked_at: when KIFF was asked, by the clock that nobody sets.
         released: somebody was told to run it.
         running: the guard itself runs the tool; else the framework does.
         begun: somebody awaits the coroutine or reads the stream that the tool gave.
+        settles: somebody will say how it ended.
+        closed: somebody has, or another process will.
+        answer, abandoned: what KIFF said, and that nobody waits for it any more.
+        lock: of the words that only one may say first.
+        writing: held while the ledger writes of it.
     """
 
     receipt_id: str
@@ -53,23 +60,23 @@ class Attempt:
     given: Any
     looked: bytes
     args: dict[str, Any]
-    kept: dict[str, Any]
     args_hash: str
     ts: float
-    refused: ArgumentsRefused | None = None
+    kept: dict[str, Any] = {}  # noqa: RUF012  # of all that keep none; nobody writes into it
+    refused: Decision | None = None
     call_id: str = ""
     session: str = ""
     number: int = 1
     tries: int = 0
     previous: str = ""
     trace: str = ""
-    trace_id: str = ""
     adapter: str = ""
     fail_closed: bool = True
     settles: bool = True
     once: bool = False
     reports: bool = False
     asked: bool = False
+    asked_at: float = 0.0
     released: bool = False
     running: bool = False
     begun: bool = False
@@ -82,6 +89,7 @@ class Attempt:
     def __init__(self, **known: Any) -> None:
         self.__dict__.update(known)
         self.lock = Lock()
+        self.writing = Lock()
 
     @classmethod
     def of(cls, kept: dict[str, Any]) -> Attempt:
@@ -94,7 +102,7 @@ class Attempt:
             told = Decision(**dict(kept["decision"], reasons=tuple(kept["decision"]["reasons"])))
             known = {name: kept[name] for name in _KEPT}
             let_go = {"asked": True, "released": True, "decision": told}
-            return cls(given=None, looked=b"", args={}, kept={}, **let_go, **known)
+            return cls(given=None, looked=b"", args={}, **let_go, **known)
         except (KeyError, TypeError) as error:
             raise ConfigurationError(f"kept: expected what `Guard.keep` gave: {error}") from error
 
@@ -107,6 +115,15 @@ class Attempt:
     def key(self) -> tuple[str, str] | None:
         """What makes it the same call again. Without an id of the framework's no two calls are the same."""
         return (self.session, self.call_id) if self.call_id else None
+
+    @property
+    def is_stale(self) -> bool:
+        """KIFF cleared it, and the clearance has ended since: what was frozen or revoked in between was not asked."""
+        return self.decision.outcome == ALLOWED and monotonic() - self.asked_at > FRESH_SECONDS
+
+    def is_good_for(self, other: Attempt) -> bool:
+        """May its decision let the other go, which is the same call in time?"""
+        return self.stands_for(other) and not self.is_stale
 
     def stands_for(self, other: Attempt) -> bool:
         """Is this the same call? Without a session a call id may be that of two calls, once it was let go."""
@@ -136,10 +153,21 @@ class Attempt:
             self.abandoned = True
             return self.answer
 
+    def write_open(self, write: Callable[[Receipt], Any], receipt: Receipt) -> None:
+        """Writes down that it begins, unless it has ended: whoever waited for this may be gone meanwhile."""
+        with self.writing:
+            if not self.closed:
+                write(receipt)
+
+    def write_end(self, write: Callable[[Receipt], Any], receipt: Receipt) -> None:
+        """Writes down how it ended: never before an opening that another thread still writes."""
+        with self.writing:
+            write(receipt)
+
 
 _KEPT = (
     "receipt_id", "agent", "tool", "args_hash", "ts", "call_id", "session", "number", "tries", "previous", "trace",
-    "trace_id", "adapter", "settles", "reports",
+    "adapter", "settles", "reports",
 )  # fmt: skip
 
 
@@ -203,10 +231,10 @@ class Attempts:
         attempt.number = self._numbers[attempt.key] = self._numbers.get(attempt.key, 0) + 1
         last = self._last.get(attempt.key)
         if last is not None:
-            again = last.receipt.execution in (FAILED, CANCELLED) or last.receipt.outcome == ERROR
-            attempt.previous, attempt.tries = last.receipt.receipt_id, last.tries + again
+            attempt.previous = last.receipt.receipt_id
+            attempt.tries = last.tries + _is_a_new_question_after(last.receipt)
 
-    def opened(self, attempt: Attempt) -> Attempt | None:
+    def add(self, attempt: Attempt) -> Attempt | None:
         """Keeps an attempt that may run. When there are too many, the oldest that the guard does not run has to go."""
         with self._lock:
             self._open[attempt.receipt_id] = attempt
@@ -214,7 +242,7 @@ class Attempts:
                 return None
             return next((each for each in self._open.values() if not each.running), None)
 
-    def open(self, which: str, session: str = "") -> Attempt | None:
+    def find(self, which: str, session: str = "") -> Attempt | None:
         """The open attempt of a receipt's or a call's id. Of several it is none: nobody can say which is meant."""
         with self._lock:
             found = self._open.get(which)
@@ -248,6 +276,14 @@ class Attempts:
             if attempt.key and self._by_call.get(attempt.key) is attempt:
                 del self._by_call[attempt.key]
 
+    def after_fork(self) -> None:
+        """What the parent let run, the parent settles; a lock of another thread's never opens here."""
+        self._lock = Lock()
+        for attempt in self._open.values():
+            attempt.lock, attempt.writing, attempt.closed = Lock(), Lock(), True
+        self._open.clear()
+        self._by_call.clear()
+
     def ran(self, attempt: Attempt) -> Ran | None:
         """Whether this very call, with these very arguments, has run."""
         with self._lock:
@@ -277,23 +313,15 @@ class Attempts:
             self._held.pop(_same_call(attempt), None)
 
 
+def _is_a_new_question_after(receipt: Receipt) -> bool:
+    """KIFF has an answer to the last one, and it is used up: the call failed, or its clearance was given back."""
+    given_back = receipt.execution == NOT_RUN and receipt.outcome == ALLOWED
+    return given_back or receipt.execution in (FAILED, CANCELLED) or receipt.outcome == ERROR
+
+
 def _this_call(attempt: Attempt) -> tuple[str, ...]:
     return (attempt.session, attempt.call_id, attempt.tool, attempt.args_hash)
 
 
 def _same_call(attempt: Attempt) -> tuple[str, ...]:
     return (attempt.agent, attempt.tool, attempt.args_hash)
-
-
-class Newest(OrderedDict[Key, Value], Generic[Key, Value]):
-    """A dict that keeps its newest entries."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self._limit = limit
-
-    def __setitem__(self, key: Key, value: Value) -> None:
-        super().__setitem__(key, value)
-        self.move_to_end(key)
-        if len(self) > self._limit:
-            self.popitem(last=False)

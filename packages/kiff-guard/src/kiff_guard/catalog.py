@@ -35,6 +35,10 @@ class Catalog:
     beyond: int = 0
     _lock: Any = field(default_factory=Lock, repr=False, compare=False)
 
+    def after_fork(self) -> None:
+        """A thread of the parent's may have held the lock, and is not here to open it."""
+        self._lock = Lock()
+
     def record(self, agent: str, tool: str, args: Mapping[str, Any]) -> None:
         """Learns from one call."""
         tool = tool[:LETTERS_LIMIT]

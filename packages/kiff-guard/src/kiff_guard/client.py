@@ -25,9 +25,9 @@ from kiff_guard.decision import (
     UNMAPPED_POLICIES,
     Decision,
 )
-from kiff_guard.errors import ArgumentsRefused, BadAnswer, ConfigurationError, Refused
+from kiff_guard.errors import AmbiguousTool, ArgumentsRefused, BadAnswer, ConfigurationError, Refused
 from kiff_guard.strict_json import no_number, once
-from kiff_guard.tool_map import AmbiguousTool, ToolMap, split
+from kiff_guard.tool_map import ToolMap, split
 from kiff_guard.transport import Deadline, Reply, Transport
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class HTTPClient:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         address = read_address(base_url, allow_insecure_http=allow_insecure_http)
-        self.tool_map = tool_map
+        self.tool_map = _map(tool_map)
         self.domain = domain
         self._unmapped = _policy(unmapped)
         self._timeout = _seconds(timeout, "timeout")
@@ -164,6 +164,9 @@ class HTTPClient:
                 return _unmapped(tool, policy)
             entity, parameters = split(tool, binding, args)
             id = _id(proposal_id, "proposal_id") if proposal_id else _drawn("prop")
+            given = _traceparent(trace)
+            # An id that was given may have been asked about before: a trace of its own tells whose answer is repeated.
+            own = os.urandom(16).hex() if proposal_id and given is None else ""
             body = {
                 "entity_id": entity,
                 "entity_type": binding.entity_type,
@@ -177,10 +180,10 @@ class HTTPClient:
                 "settles": self._settles if settles is None else settles,
             }
             path = "/v1/proposals/decide"
-            reply = self._asked("POST", path, _without_none(body), id=id, trace=trace, seconds=deadline)
+            reply = self._asked("POST", path, _without_none(body), id=id, trace=own or given, seconds=deadline)
         except (AmbiguousTool, ArgumentsRefused) as error:  # what cannot be asked is not allowed
             return Decision(INVALID, f"{error.code}: {error}", reasons=(error.code,), tool=tool)
-        return self._decision(reply, id, tool)
+        return self._decision(reply, id, tool, is_asked_here=not proposal_id, own_trace=own)
 
     def settle(
         self,
@@ -209,7 +212,10 @@ class HTTPClient:
         said = None if error is None else error[:_TEXT_LIMIT]
         body = _without_none({"status": status, "result_hash": result_hash, "error": said})
         path = f"/v1/proposals/{_id(proposal_id, 'proposal_id')}/outcome"
-        return self._told("settle", self._asked("POST", path, body, trace=trace))
+        told = self._told("settle", self._asked("POST", path, body, trace=trace))
+        if told.get("proposal_id", proposal_id) != proposal_id or not isinstance(told.get("operation_id"), str):
+            raise BadAnswer(f"settle failed: the answer is about no operation of `{proposal_id}`")
+        return told
 
     def connect_guard(
         self,
@@ -317,8 +323,12 @@ class HTTPClient:
         deadline = Deadline(self._timeout if seconds is None else _seconds(seconds, "deadline"))
         return self._transport.ask(method, path, raw, headers, deadline, self._retries)
 
-    def _decision(self, reply: Reply, id: str, tool: str) -> Decision:
+    def _decision(self, reply: Reply, id: str, tool: str, *, is_asked_here: bool, own_trace: str) -> Decision:
         """What an answer decides.
+
+        Args:
+            is_asked_here: the id was drawn for this question, so nobody else can have asked it.
+            own_trace: the trace that only this question has; "" if there is none.
 
         Raises:
             Refused: KIFF did not decide. BadAnswer: it is none of KIFF's, or not to what was asked.
@@ -336,6 +346,8 @@ class HTTPClient:
         elif outcome == ALLOWED and body.get("proposal_id") != id:
             raise BadAnswer(f"decide failed: the answer allows another proposal than `{id}`")
         codes = self._codes(body)
+        # Sent more than once, it may repeat what an earlier one of its own attempts got: then it is no earlier answer.
+        is_own = is_asked_here or bool(own_trace and body.get("trace_id") == f"trace_{own_trace}")
         return Decision(
             outcome,
             self._reason(body, codes, reply.status),
@@ -345,8 +357,7 @@ class HTTPClient:
             expires_at=self._text(body, "expires_at"),
             reasons=codes,
             tool=tool,
-            # An attempt of this very call may have got the answer that is repeated here: then it is not an earlier one.
-            replayed=body.get("replayed") is True and not reply.sent_before,
+            replayed=body.get("replayed") is True and not (reply.sent_before and is_own),
         )
 
     def _told(self, what: str, reply: Reply) -> dict[str, Any]:
@@ -394,8 +405,8 @@ class HTTPClient:
 
     def _shown(self, value: Any) -> str:
         """A text of the server's, on one line, not without end, and without the key."""
-        text = self._transport.without_key(str(value)[: 4 * _TEXT_LIMIT])
-        return "".join(each if each.isprintable() else " " for each in text)[:_TEXT_LIMIT]
+        text = self._transport.without_key(str(value))[:_TEXT_LIMIT]  # in this order: half of a key is no key to find
+        return "".join(each if each.isprintable() else " " for each in text)
 
     def _read(self, shape: type[T], told: Any) -> T:
         """A value of ours out of an answer; what the answer has beside it is left.
@@ -447,6 +458,14 @@ def _policy(unmapped: str) -> str:
     if unmapped not in UNMAPPED_POLICIES:
         raise ConfigurationError(f"`unmapped` is {unmapped!r}; expected one of {', '.join(UNMAPPED_POLICIES)}")
     return unmapped
+
+
+def _map(tool_map: ToolMap) -> ToolMap:
+    if not isinstance(tool_map, ToolMap):
+        raise ConfigurationError(
+            f"`tool_map` is a {type(tool_map).__name__}; expected a ToolMap, such as ToolMap().bind(…)"
+        )
+    return tool_map
 
 
 def _seconds(value: float, name: str) -> float:

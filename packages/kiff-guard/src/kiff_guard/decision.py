@@ -39,6 +39,11 @@ _NEXT = {
     LIMIT_EXCEEDED: "try later, or with less",
     ERROR: "it did not run; it may be tried again later",
 }
+_NEXT_BY_CODE = {
+    "unmapped_tool": "no other arguments help: a person has to bind the tool",
+    "unauthorized": "no other arguments help: a person has to give the guard a key that KIFF knows",
+}
+"""Where the call itself is as it should be: a model that is told to correct it would only try other arguments."""
 _TEXT_LIMIT = 500
 
 
@@ -100,7 +105,8 @@ class Decision:
         parts = [f"KIFF withheld {name}: {self.outcome}: {_SAID.get(self.outcome, 'no outcome KIFF knows')} ({why})"]
         if self.approval_id:
             parts.append(f"approval {self.approval_id}")
-        parts.append(_NEXT.get(self.outcome, "it did not run"))
+        code = self.reason.partition(":")[0] if self.outcome == INVALID else ""
+        parts.append(_NEXT_BY_CODE.get(code) or _NEXT.get(self.outcome, "it did not run"))
         return "; ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:

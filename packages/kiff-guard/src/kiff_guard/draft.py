@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from kiff_guard.catalog import Catalog
+from kiff_guard.errors import ConfigurationError
 
 SHOWN_LIMIT = 200
 """How many letters of a name a comment shows."""
@@ -28,8 +29,14 @@ def export_yaml(domain_name: str, catalog: Catalog) -> str:
         catalog: what a guard has seen (`guard.catalog`).
 
     Returns:
-        YAML with the fields of a domain. It is a valid draft, and governs nothing before a person has filled it in.
+        YAML with the fields of a domain. A server keeps it as a draft, and it is not `valid` and governs nothing before
+        a person has filled it in.
+
+    Raises:
+        ConfigurationError: the name is no text, or the catalog is none: they were given the other way round.
     """
+    if not isinstance(domain_name, str) or not isinstance(catalog, Catalog):
+        raise ConfigurationError("domain_name, catalog: expected export_yaml(name, guard.catalog), in this order")
     return "\n".join(_lines(domain_name, catalog)) + "\n"
 
 

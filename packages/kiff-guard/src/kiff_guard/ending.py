@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from kiff_guard import receipt as words
 from kiff_guard.arguments import digest, same
 from kiff_guard.attempts import Attempt
+from kiff_guard.receipt import CANCELLED, EXECUTIONS, FAILED, SUCCEEDED, UNKNOWN
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "no result"})()
 """Stands for a result that nobody gave: None is a result."""
@@ -30,16 +30,16 @@ class End(NamedTuple):
 def ended(attempt: Attempt, status: str | None, result: Any, error: BaseException | None, args: Any = MISSING) -> End:
     """How an attempt ended, from what its adapter knows."""
     if status is None:
-        status = words.SUCCEEDED if error is None else _of(error)
-    if status not in words.EXECUTIONS:
-        status = words.UNKNOWN
+        status = SUCCEEDED if error is None else _of(error)
+    if status not in EXECUTIONS:
+        status = UNKNOWN
     violation = args is not MISSING and bool(attempt.args_hash) and not same(args, attempt.args_hash)
     result_hash = "" if result is MISSING else digest(result)
-    kept = result if status == words.SUCCEEDED else MISSING
+    kept = result if status == SUCCEEDED else MISSING
     return End(status, error, kept, result_hash, violation)
 
 
 def _of(error: BaseException) -> str:
     name = type(error).__name__
     gone = isinstance(error, GeneratorExit) or name in ("CancelledError", "Cancelled", "KeyboardInterrupt")
-    return words.CANCELLED if gone else words.FAILED
+    return CANCELLED if gone else FAILED

@@ -4,6 +4,7 @@ GuardError
 ├── ConfigurationError      what the guard was made with cannot be right
 │   └── MissingFramework    an adapter is used without its framework
 ├── ArgumentsRefused        a call whose arguments no decision can be bound to
+├── AmbiguousTool           a tool that two bindings claim
 ├── LedgerError             receipts cannot be kept
 └── ClientFailed            KIFF gave no answer to go by; also a ConnectionError
     ├── Unreachable         no connection, or it broke
@@ -43,6 +44,12 @@ class ArgumentsRefused(GuardError, ValueError):
     """The arguments of a call cannot be written as JSON, so no decision can be bound to them."""
 
     code = "arguments_refused"
+
+
+class AmbiguousTool(GuardError, LookupError):
+    """A tool's name fits two patterns that are bound to different actions, so nobody can say which one it is."""
+
+    code = "ambiguous_tool"
 
 
 class LedgerError(GuardError, OSError):

@@ -14,17 +14,19 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
-from kiff_guard import receipt as words
 from kiff_guard.admission import Admission, Call
-from kiff_guard.attempts import Attempt
+from kiff_guard.asking import Asking
+from kiff_guard.attempts import Attempt, Ran
 from kiff_guard.catalog import Catalog
 from kiff_guard.core import Core, Mode
-from kiff_guard.decision import OBSERVED, UNMAPPED_POLICIES, Decision
-from kiff_guard.ending import MISSING, End, ended
+from kiff_guard.decision import OBSERVED, Decision
+from kiff_guard.ending import MISSING
 from kiff_guard.errors import ConfigurationError, LedgerError
 from kiff_guard.ledgers.memory import MemoryLedger
+from kiff_guard.made_of import check_parts, check_words
 from kiff_guard.notice import alarm
-from kiff_guard.receipt import Receipt
+from kiff_guard.outcomes import Outcomes
+from kiff_guard.receipt import NOT_RUN, UNKNOWN, Receipt
 from kiff_guard.redaction import Redact, redact_secrets
 from kiff_guard.steps import adrive, drive
 from kiff_guard.taint import Taint
@@ -59,7 +61,8 @@ class Guard:
         on_hold: what `wrap` answers instead of raising `Hold`.
 
     Raises:
-        ConfigurationError: a mode that does not exist, enforce without a client, an unknown rule.
+        ConfigurationError: a mode that does not exist, enforce without a client, an unknown rule, or a part that
+            is none: a path as the ledger, one text as a list of tools.
     """
 
     def __init__(
@@ -82,16 +85,8 @@ class Guard:
         errors: str = "unknown",
         on_hold: Callable[[Decision], Any] | None = None,
     ) -> None:
-        if mode not in ("observe", "enforce"):
-            raise ConfigurationError(f"mode: expected `observe` or `enforce`, found `{mode}`")
-        if mode == "enforce" and not callable(getattr(client, "decide", None)):
-            raise ConfigurationError(
-                "client: enforce asks KIFF, so it needs a client, such as HTTPClient(api_key, tool_map)"
-            )
-        if unmapped is not None and unmapped not in UNMAPPED_POLICIES:
-            raise ConfigurationError(f"unmapped: expected one of {', '.join(UNMAPPED_POLICIES)}, found `{unmapped}`")
-        if errors not in ("unknown", "failed"):
-            raise ConfigurationError(f"errors: expected `unknown` or `failed`, found `{errors}`")
+        check_words(mode, client, unmapped, errors)
+        check_parts(catalog, ledger, redact, untrusted_tools=untrusted_tools, sensitive_tools=sensitive_tools)
         self.agent = agent or ""
         self.tenant = tenant
         self.client = client
@@ -99,9 +94,9 @@ class Guard:
         self.ledger = MemoryLedger() if ledger is None else ledger
         self._on_hold = on_hold
         self._taint = Taint(run_id, frozenset(untrusted_tools), frozenset(sensitive_tools))
-        asks = _asks(client) if mode == "enforce" else frozenset()
-        self._core = Core(mode, client, tenant, self.ledger, self.catalog, redact, unmapped, asks, errors, self._taint)
-        self._admission = Admission(self._core, self._taint, session or "", fail_closed, adapter)
+        asking = Asking(client if mode == "enforce" else None, tenant, unmapped)
+        self._core = Core(mode, asking, Outcomes(client, errors), self.ledger, self.catalog, redact, self._taint)
+        self._admission = Admission(self._core, session or "", fail_closed, adapter)
         self._at_exit = False
 
     @property
@@ -150,13 +145,11 @@ class Guard:
             Hold: it was withheld and did not run.
             BaseException: whatever the tool raised, unchanged.
         """
-        attempt = self._attempt(tool, args, call_id, session, trace, fail_closed, True, adapter)
-        ran = self._admission.answered(attempt)
-        if ran is not None:
-            return ran.result
-        attempt, decision = drive(self._admission.decide(attempt, approval_id, to_run=True))
-        self._admission.let_go(attempt, decision)
-        return Watch(self._core, attempt, failed).run(run)
+        attempt = self._attempt(Call(tool, args, call_id, session, trace, fail_closed, adapter))
+        may_run = drive(self._admission.to_run(attempt, approval_id))
+        if isinstance(may_run, Ran):
+            return may_run.result
+        return Watch(self._core, may_run, failed).run(run)
 
     async def aevaluate(
         self,
@@ -173,13 +166,11 @@ class Guard:
         adapter: str = "",
     ) -> Any:
         """As `evaluate`, for event loops: no loop stands still while KIFF is asked, and what `run` gives is awaited."""
-        attempt = self._attempt(tool, args, call_id, session, trace, fail_closed, True, adapter)
-        ran = self._admission.answered(attempt)
-        if ran is not None:
-            return ran.result
-        attempt, decision = await adrive(self._admission.decide(attempt, approval_id, to_run=True))
-        self._admission.let_go(attempt, decision)
-        return await Watch(self._core, attempt, failed).arun(run)
+        attempt = self._attempt(Call(tool, args, call_id, session, trace, fail_closed, adapter))
+        may_run = await adrive(self._admission.to_run(attempt, approval_id))
+        if isinstance(may_run, Ran):
+            return may_run.result
+        return await Watch(self._core, may_run, failed).arun(run)
 
     # The framework runs the tool
 
@@ -207,8 +198,8 @@ class Guard:
             peek: it is only asked whether it may run, as frameworks do before they pause. Whoever asks next for the
                 same call, to run it, gets this answer, once.
         """
-        attempt = self._attempt(tool, args, call_id, session, trace, fail_closed, settles, adapter)
-        return drive(self._admission.decide(attempt, approval_id, peek=peek))[1]
+        attempt = self._attempt(Call(tool, args, call_id, session, trace, fail_closed, adapter, settles))
+        return drive(self._admission.decide(attempt, approval_id, peek=peek)).decision
 
     async def adecide_only(
         self,
@@ -225,8 +216,8 @@ class Guard:
         adapter: str = "",
     ) -> Decision:
         """As `decide_only`; the event loop goes on while KIFF is asked."""
-        attempt = self._attempt(tool, args, call_id, session, trace, fail_closed, settles, adapter)
-        return (await adrive(self._admission.decide(attempt, approval_id, peek=peek)))[1]
+        attempt = self._attempt(Call(tool, args, call_id, session, trace, fail_closed, adapter, settles))
+        return (await adrive(self._admission.decide(attempt, approval_id, peek=peek))).decision
 
     def settle(
         self,
@@ -248,12 +239,8 @@ class Guard:
             args: what was really executed: another digest than decided on is an integrity violation.
             session: of the call id.
         """
-        attempt = self._admission.open(which, session)
-        if attempt is None:
-            return None
-        if args is not MISSING:
-            self._admission.fill(attempt, args)
-        return drive(self._core.settle(attempt, ended(attempt, status, result, error, args)))
+        attempt = self._admission.find(which, session)
+        return drive(self._admission.settle(attempt, status, result, error, args))
 
     async def asettle(
         self,
@@ -266,22 +253,16 @@ class Guard:
         session: str | None = None,
     ) -> Receipt | None:
         """As `settle`, for event loops."""
-        attempt = self._admission.open(which, session)
-        if attempt is None:
-            return None
-        if args is not MISSING:
-            self._admission.fill(attempt, args)
-        return await adrive(self._core.settle(attempt, ended(attempt, status, result, error, args)))
+        attempt = self._admission.find(which, session)
+        return await adrive(self._admission.settle(attempt, status, result, error, args))
 
     def observe(
         self, tool: str, args: Any, *, call_id: str | None = None, session: str | None = None, adapter: str = ""
     ) -> None:
         """Records a call that runs anyway, and never stops it. How it ends is not known to this verb: `unknown`."""
-        attempt = self._attempt(tool, args, call_id, session, adapter=adapter)
-        self._core.attempts.number(attempt)
-        attempt.decision = Decision(OBSERVED, receipt_id=attempt.receipt_id, args_hash=attempt.args_hash, tool=tool)
+        attempt = self._decided(Call(tool, args, call_id, session, adapter=adapter), Decision(OBSERVED))
         self._core.learn(attempt)
-        drive(self._core.settle(attempt, End(words.UNKNOWN)))
+        drive(self._admission.settle(attempt, UNKNOWN))
 
     def record_executed(
         self,
@@ -298,10 +279,8 @@ class Guard:
     ) -> None:
         """Records that a decided call was let go. Without result, error or status nobody knows how it ended."""
         known = status is not None or error is not None or result is not MISSING
-        attempt = self._recorded(tool, args, decision, call_id, session, adapter)
-        if attempt is not None:
-            end = ended(attempt, status if known else words.UNKNOWN, result, error)
-            drive(self._core.settle(attempt, end))
+        attempt = self._recorded(Call(tool, args, call_id, session, adapter=adapter), decision)
+        drive(self._admission.settle(attempt, status if known else UNKNOWN, result, error))
 
     def record_withheld(
         self,
@@ -314,20 +293,17 @@ class Guard:
         adapter: str = "",
     ) -> None:
         """Records that a decided call did not run. What this guard withheld itself is recorded already."""
-        attempt = self._recorded(tool, args, decision, call_id, session, adapter)
-        if attempt is not None:
-            drive(self._core.settle(attempt, End(words.NOT_RUN)))
+        attempt = self._recorded(Call(tool, args, call_id, session, adapter=adapter), decision)
+        drive(self._admission.settle(attempt, NOT_RUN))
 
-    def _recorded(
-        self, tool: str, args: Any, decision: Decision, call_id: str | None, session: str | None, adapter: str
-    ) -> Attempt | None:
+    def _recorded(self, call: Call, decision: Decision) -> Attempt | None:
         """The open call of this guard's own decision; a new one for a decision that somebody else made."""
-        if decision.receipt_id:
-            return self._admission.open(decision, session)
-        attempt = self._attempt(tool, args, call_id, session, adapter=adapter)
+        return self._admission.find(decision, call.session) if decision.receipt_id else self._decided(call, decision)
+
+    def _decided(self, call: Call, decision: Decision) -> Attempt:
+        attempt = self._attempt(call)
         self._core.attempts.number(attempt)
         attempt.decision = decision
-        self._admission.fill(attempt, args)
         return attempt
 
     # Between two processes
@@ -338,7 +314,7 @@ class Guard:
         Raises:
             KeyError: nothing of that name is open.
         """
-        attempt = self._admission.open(which, session)
+        attempt = self._admission.find(which, session)
         if attempt is None or not attempt.close():
             raise KeyError(f"no open call `{which if isinstance(which, str) else which.receipt_id}`")
         self._core.attempts.left(attempt)
@@ -351,7 +327,7 @@ class Guard:
             ConfigurationError: this is not what `keep` gave.
         """
         attempt = Attempt.of(kept)
-        self._core.attempts.opened(attempt)
+        drive(self._core.opened(attempt))
         return attempt.receipt_id
 
     # What is open
@@ -366,18 +342,24 @@ class Guard:
         Raises:
             LedgerError: receipts still cannot be written down.
         """
-        drive(self._core.flush([each for each in self._core.attempts.all() if not each.running]))
+        drive(self._core.flush())
 
     async def aflush(self) -> None:
         """As `flush`, for event loops."""
-        await adrive(self._core.flush([each for each in self._core.attempts.all() if not each.running]))
+        await adrive(self._core.flush())
 
     def close(self) -> None:
-        """Settles all that is open and closes the ledger."""
-        drive(self._core.flush(self._core.attempts.all()))
-        close = getattr(self.ledger, "close", None)
-        if close is not None:
-            close()
+        """Settles all that is open and closes the ledger.
+
+        Raises:
+            LedgerError: receipts still cannot be written down.
+        """
+        try:
+            drive(self._core.flush(running=True))
+        finally:
+            close = getattr(self.ledger, "close", None)
+            if close is not None:
+                close()
 
     def __enter__(self) -> Guard:
         return self
@@ -496,43 +478,18 @@ class Guard:
 
     # Inside
 
-    def _attempt(
-        self,
-        tool: str,
-        args: Any,
-        call_id: str | None,
-        session: str | None,
-        trace: str | None = None,
-        fail_closed: bool | None = None,
-        settles: bool = False,
-        adapter: str = "",
-    ) -> Attempt:
+    def _attempt(self, call: Call) -> Attempt:
         if not self._at_exit:
             import atexit
 
             self._at_exit = True
             atexit.register(_close, weakref.ref(self))
-        return self._admission.attempt(
-            self.agent, Call(tool, args, call_id, session, trace, fail_closed, settles, adapter)
-        )
+        return self._admission.attempt(self.agent, call)
 
 
 def _name(fn: Any) -> str:
     """A function's name; that of the function in a `partial`; that of the class of anything else that can be called."""
     return getattr(fn, "__name__", "") or getattr(getattr(fn, "func", None), "__name__", "") or type(fn).__name__
-
-
-def _asks(client: Any) -> frozenset[str]:
-    """What the client's `decide` takes beside tenant, agent, tool and arguments."""
-    from inspect import Parameter, signature
-
-    try:
-        parameters = signature(client.decide).parameters.values()
-    except (TypeError, ValueError):
-        return frozenset()
-    if any(each.kind is Parameter.VAR_KEYWORD for each in parameters):
-        return frozenset(("run_context", "proposal_id", "approval_id", "trace", "unmapped", "settles"))
-    return frozenset(each.name for each in parameters)
 
 
 def _close(guard: weakref.ref[Guard]) -> None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kiff_guard.tool_map import AmbiguousTool
+from kiff_guard.errors import AmbiguousTool
 
 if TYPE_CHECKING:
     from kiff_guard.catalog import Catalog

@@ -7,6 +7,8 @@ threads of its own, so that no event loop ever stands still. What a step returns
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -39,7 +41,7 @@ async def adrive(steps: Steps[Answer]) -> Answer:
 
 def detach(steps: Steps[Any]) -> None:
     """Begins, and leaves what may block to a thread: for a caller that must not wait and must not be asked to."""
-    _leave(_Walk(steps))
+    _finish_later(_Walk(steps))
 
 
 class StepFailed(RuntimeError):
@@ -84,10 +86,19 @@ async def _atake(walk: _Walk, step: Step) -> None:
     import asyncio
 
     try:
-        value = await asyncio.get_running_loop().run_in_executor(_threads(), _whole, step)
-    except asyncio.CancelledError as error:
-        walk.failed(error)
-        _leave(walk)
+        loop = asyncio.get_running_loop()
+        begun = _threads().submit(_whole, step)
+    except RuntimeError:  # the interpreter ends and begins no more threads: there is only this one
+        walk.take(step)
+        return
+    try:
+        value = await asyncio.wrap_future(begun, loop=loop)
+    except (asyncio.CancelledError, GeneratorExit):  # the caller was cancelled, or thrown away
+        with suppress(asyncio.CancelledError):
+            walk.failed(asyncio.CancelledError())
+        if begun.cancelled():  # it waited for a thread, and would be lost
+            _later(step)
+        _finish_later(walk)
         raise
     except BaseException as error:  # noqa: BLE001
         walk.failed(error)
@@ -103,9 +114,16 @@ def _whole(step: Step) -> Any:
         raise StepFailed(f"{type(error).__name__}: {error}") from error
 
 
-def _leave(walk: _Walk) -> None:
+def _finish_later(walk: _Walk) -> None:
     if walk.step is not None:
-        _threads().submit(_rest, walk)
+        _later(partial(_rest, walk))
+
+
+def _later(step: Step) -> None:
+    try:
+        _threads().submit(step)
+    except RuntimeError:  # the interpreter ends
+        step()
 
 
 def _rest(walk: _Walk) -> None:

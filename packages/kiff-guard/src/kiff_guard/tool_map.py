@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kiff_guard.errors import ArgumentsRefused, ConfigurationError, GuardError
+from kiff_guard.errors import AmbiguousTool, ArgumentsRefused, ConfigurationError
 
 _GLOB = frozenset("*?[")
-
-
-class AmbiguousTool(GuardError, LookupError):
-    """A tool's name fits two patterns that are bound to different actions, so nobody can say which one it is."""
-
-    code = "ambiguous_tool"
 
 
 class ToolBinding(NamedTuple):
@@ -47,6 +41,11 @@ class ToolMap:
         self._aliases: dict[str, ToolBinding] = {}
         self._globs: dict[str, ToolBinding] = {}
         for tool, binding in (bindings or {}).items():
+            if not isinstance(binding, tuple):  # of a dict, the keys would be the binding
+                raise ConfigurationError(
+                    f"the binding of `{tool}` must be a ToolBinding, and is {type(binding).__name__}; "
+                    f"from names it is ToolMap().bind({tool!r}, …)"
+                )
             self._put(tool, ToolBinding(*binding))
 
     def __repr__(self) -> str:

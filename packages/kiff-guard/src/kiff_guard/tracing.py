@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 
-_PARENT, _ID = re.compile("00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"), re.compile("(?:trace_)?([0-9a-f]{32})")
+_PARENT = re.compile("00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_ID = re.compile("(?:trace_)?([0-9a-f]{32})")
 
 
 def trace_id(trace: str) -> str:
@@ -16,7 +17,7 @@ def trace_id(trace: str) -> str:
 
 def traceparent(given: object) -> str:
     """What the caller gave, if it is a trace; else the current span's, if the program uses OpenTelemetry; else ""."""
-    if given:
+    if given is not None and given != "":
         return given if isinstance(given, str) and trace_id(given) else ""
     module = sys.modules.get("opentelemetry.trace")  # never imported for this: a program without it has no spans
     if module is None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kiff_guard.address import Address, Proxy
+from kiff_guard.address import Address, Proxy, is_loopback
 from kiff_guard.errors import BadAnswer, ClientFailed, DeadlineExceeded, Unreachable
 
 if TYPE_CHECKING:
@@ -194,7 +194,9 @@ class Transport:
         try:
             line.http.request(method, self.address.path + path, body, {**headers, **own, "User-Agent": "kiff-guard"})
             response = line.http.getresponse()
-            return self._read(response), not response.will_close
+            reply = self._read(response)
+            # What comes after an interim answer belongs to this request, and must not be taken for the next one's.
+            return reply, not (response.will_close or response.status < 200 or line.said_more)
         except ClientFailed:
             raise
         except TimeoutError:
@@ -240,18 +242,20 @@ class _Line:
 
     Attributes:
         heard: something came back on the request that is on it; has_sent: something of it was sent.
+        said_more: there was more than the answer, which nobody asked for.
     """
 
     def __init__(self, wire: socket.socket, deadline: Deadline) -> None:
         from http.client import HTTPConnection
 
         self.deadline = deadline
-        self.heard = self.has_sent = False
+        self.heard = self.has_sent = self.said_more = False
         self.idle_since = 0.0
         self._wire = wire
         self.http: HTTPConnection = HTTPConnection("kiff")  # the name is for nobody: the header Host has the server's
         self.http.sock = self
         self.http.auto_open = 0
+        self.http.set_debuglevel(0)  # a program that debugs its own requests prints headers, and the key is in one
 
     def sendall(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -261,7 +265,7 @@ class _Line:
             rest = rest[self._wire.send(rest) :]
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Incoming(self))
+        return _Reader(_Incoming(self))
 
     def receive_into(self, buffer: memoryview) -> int:
         self._wire.settimeout(self.deadline.left())
@@ -285,13 +289,25 @@ class _Incoming(io.RawIOBase):
     """What comes in on a line."""
 
     def __init__(self, line: _Line) -> None:
-        self._line = line
+        self.line = line
+        self.is_over = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        return self._line.receive_into(memoryview(buffer))
+        return 0 if self.is_over else self.line.receive_into(memoryview(buffer))
+
+
+class _Reader(io.BufferedReader):
+    """Reads ahead; at the end of an answer it says whether there was more."""
+
+    def close(self) -> None:
+        incoming = None if self.closed else self.raw
+        if isinstance(incoming, _Incoming):
+            incoming.is_over = True  # what is looked at now is what was read ahead, and nothing else is waited for
+            incoming.line.said_more = bool(self.peek(1))
+        super().close()
 
 
 class _Pool:
@@ -339,7 +355,7 @@ def _open(
         Unreachable: its certificate is not good, or the proxy makes no tunnel. _Lost: it may be different next time.
     """
     host, port = (address.host, address.port) if proxy is None else (proxy.host, proxy.port)
-    wire = _connected(host, port, deadline)
+    wire = _connected(host, port, deadline, is_here=proxy is None and not address.tls and address.is_loopback)
     try:
         if proxy is not None:
             _tunnel(wire, proxy, address, deadline)
@@ -358,11 +374,19 @@ def _open(
         raise
 
 
-def _connected(host: str, port: int, deadline: Deadline) -> socket.socket:
+def _connected(host: str, port: int, deadline: Deadline, *, is_here: bool) -> socket.socket:
+    """A connection.
+
+    Args:
+        is_here: to this machine only, whatever a resolver says of the name: the line is open.
+    """
     import socket
 
     failure: OSError | None = None
-    for family, kind, protocol, _, where in _resolved(host, port, deadline):
+    found = _resolved(host, port, deadline)
+    if is_here and not all(is_loopback(str(where[0])) for *_, where in found):
+        raise Unreachable(f"`{host}` is another machine here, and plain HTTP to it shows the key: use 127.0.0.1 or ::1")
+    for family, kind, protocol, _, where in found:
         wire = None
         try:
             wire = socket.socket(family, kind, protocol)
@@ -446,6 +470,9 @@ def _is_readable(wire: socket.socket) -> bool:
     import select
 
     try:
+        pending = getattr(wire, "pending", None)
+        if pending is not None and pending():  # inside of TLS: read from the socket, and from nowhere else
+            return True
         if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(wire, select.POLLIN)

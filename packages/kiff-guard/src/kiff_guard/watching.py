@@ -11,13 +11,14 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from hashlib import sha256
 from typing import Any
 
-from kiff_guard import collecting
-from kiff_guard import receipt as words
+from kiff_guard import garbage
+from kiff_guard.admission import still_stands
 from kiff_guard.arguments import digest
 from kiff_guard.attempts import Attempt
 from kiff_guard.core import Core
 from kiff_guard.ending import MISSING, End, ended
-from kiff_guard.steps import adrive, detach, drive
+from kiff_guard.receipt import CANCELLED, FAILED, NOT_RUN, SUCCEEDED, UNKNOWN
+from kiff_guard.steps import Steps, adrive, detach, drive
 
 Failed = Callable[[Any], Any]
 """(result) -> false for a success, else the error or a text that says why not: for errors that are told as results."""
@@ -25,6 +26,14 @@ Failed = Callable[[Any], Any]
 
 class Told(Exception):
     """An error that was told as a result."""
+
+
+class GoesOn(Told):
+    """Told as a result: what was called goes on elsewhere, and nobody will say how it ends."""
+
+
+class NotRun(Told):
+    """Told as a result: something else answered, and the tool did not run."""
 
 
 class Watch:
@@ -48,34 +57,34 @@ class Watch:
         except BaseException as error:
             self._settle(self._raised(error))
             raise
-        if hasattr(result, "add_done_callback"):
-            result.add_done_callback(self._done)
+        handed_on = self._handed_on(result)
+        if handed_on is None and hasattr(type(result), "__await__"):
+            handed_on = self._lazily(self._awaited(result))
+        if handed_on is None:
+            self._settle(self._end(result))
             return result
-        if hasattr(result, "__await__"):
-            return self._lazily(self._awaited(result))
-        streamed = self._streamed(result)
-        if streamed is not None:
-            return streamed
-        self._settle(self._end(result))
-        return result
+        return handed_on
 
     async def arun(self, run: Callable[[], Any]) -> Any:
         """The same in a loop: what can be awaited is."""
         try:
             result = run()
-            if hasattr(result, "__await__"):
+            if hasattr(type(result), "__await__"):
                 result = await result
         except BaseException as error:
             await self._asettle(self._raised(error))
             raise
-        streamed = self._streamed(result)
-        if streamed is not None:
-            return streamed
-        await self._asettle(self._end(result))
-        return result
+        handed_on = self._handed_on(result)
+        if handed_on is None:
+            await self._asettle(self._end(result))
+            return result
+        return handed_on
 
-    def _streamed(self, result: Any) -> Any:
-        """A stream of the same kind, if it is one."""
+    def _handed_on(self, result: Any) -> Any:
+        """The same kind of thing, watched, if it ends later; None for a value. Its class says: objects may lie."""
+        if hasattr(type(result), "add_done_callback"):
+            result.add_done_callback(self._done)
+            return result
         if isinstance(result, types.GeneratorType):
             return self._lazily(self._stream(result))
         if isinstance(result, types.AsyncGeneratorType):
@@ -84,7 +93,7 @@ class Watch:
 
     def _lazily(self, handed_out: Any) -> Any:
         """What nobody may ever begin. Thrown away it is only noted: a collector may come in the midst of anything."""
-        collecting.watch()
+        garbage.watch()
         weakref.finalize(handed_out, _thrown_away, self._core.dropped, self._attempt).atexit = False
         return handed_out
 
@@ -101,11 +110,25 @@ class Watch:
         return ended(self._attempt, None, MISSING, error)
 
     async def _awaited(self, result: Any) -> Any:
-        self._attempt.begun = True
+        try:
+            await adrive(self._begin())
+        except BaseException:
+            if hasattr(type(result), "close"):
+                result.close()  # a coroutine that nobody will await
+            raise
         return await self.arun(lambda: result)
 
-    def _stream(self, chunks: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    def _begin(self) -> Steps[None]:
+        """What the tool gave begins to run only now, which may be long after it was decided on.
+
+        Raises:
+            Hold: it does not begin: the decision has ended, or is about other arguments.
+        """
+        yield from still_stands(self._core, self._attempt)
         self._attempt.begun = True
+
+    def _stream(self, chunks: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        drive(self._begin())
         seen, sent, result = sha256(), None, MISSING
         try:
             chunk = next(chunks)
@@ -129,7 +152,7 @@ class Watch:
         return result
 
     async def _astream(self, chunks: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
-        self._attempt.begun = True
+        await adrive(self._begin())
         seen = sha256()
         try:
             chunk = await chunks.__anext__()
@@ -153,8 +176,12 @@ class Watch:
 
     def _end(self, result: Any) -> End:
         why = self._why_failed(result)
+        if isinstance(why, NotRun):
+            return End(NOT_RUN)
+        if isinstance(why, GoesOn):
+            return ended(self._attempt, UNKNOWN, result, None)
         if why:
-            return ended(self._attempt, words.FAILED, result, why if isinstance(why, BaseException) else Told(why))
+            return ended(self._attempt, FAILED, result, why if isinstance(why, BaseException) else Told(why))
         return ended(self._attempt, None, result, None)
 
     def _why_failed(self, result: Any) -> Any:
@@ -166,14 +193,14 @@ class Watch:
             return f"the result cannot be read: {type(error).__name__}"
 
     def _settle(self, end: End) -> None:
-        if end.status == words.CANCELLED and collecting.now():
+        if end.status == CANCELLED and garbage.is_collected_now():
             self._core.dropped.append((self._attempt, end))
             return
         drive(self._core.settle(self._attempt, end))
 
     async def _asettle(self, end: End) -> None:
         steps = self._core.settle(self._attempt, end)
-        if end.status == words.CANCELLED:
+        if end.status == CANCELLED:
             detach(steps)  # whoever is cancelled must not wait
         else:
             await adrive(steps)
@@ -181,8 +208,8 @@ class Watch:
 
 def _thrown_away(dropped: Any, attempt: Attempt) -> None:
     if not attempt.closed:
-        dropped.append((attempt, End(words.UNKNOWN if attempt.begun else words.NOT_RUN)))
+        dropped.append((attempt, End(UNKNOWN if attempt.begun else NOT_RUN)))
 
 
 def _streamed(seen: Any) -> End:
-    return End(words.SUCCEEDED, result_hash=f"stream-sha256:{seen.hexdigest()}")
+    return End(SUCCEEDED, result_hash=f"stream-sha256:{seen.hexdigest()}")

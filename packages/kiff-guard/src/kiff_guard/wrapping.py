@@ -5,28 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from kiff_guard.decision import Decision, Hold
+
+if TYPE_CHECKING:
+    from kiff_guard.guard import Guard
 
 OnHold = Callable[[Decision], Any]
 _NO_PART_OF_A_CALL = ("self", "cls")
 
 
-class Evaluates(Protocol):
-    """What of a guard this file needs."""
-
-    @property
-    def mode(self) -> str: ...
-
-    def evaluate(self, tool: str, args: Any, run: Callable[[], Any]) -> Any: ...
-
-    async def aevaluate(self, tool: str, args: Any, run: Callable[[], Any]) -> Any: ...
-
-
-def wrapped(
-    guard: Evaluates, fn: Callable[..., Any], tool: str, on_hold: OnHold | None, leave_out: frozenset[str]
-) -> Any:
+def wrapped(guard: Guard, fn: Callable[..., Any], tool: str, on_hold: OnHold | None, leave_out: frozenset[str]) -> Any:
     """The function, guarded: the same kind of function with the same signature."""
     given = partial(_arguments, guard, inspect.signature(fn), leave_out)
     if inspect.isasyncgenfunction(fn):
@@ -38,7 +28,7 @@ def wrapped(
     return _function(guard, fn, tool, on_hold, given)
 
 
-def _function(guard: Evaluates, fn: Any, tool: str, on_hold: OnHold | None, given: Callable[..., Any]) -> Any:
+def _function(guard: Guard, fn: Any, tool: str, on_hold: OnHold | None, given: Callable[..., Any]) -> Any:
     @wraps(fn)
     def call(*args: Any, **named: Any) -> Any:
         try:
@@ -49,7 +39,7 @@ def _function(guard: Evaluates, fn: Any, tool: str, on_hold: OnHold | None, give
     return call
 
 
-def _coroutine(guard: Evaluates, fn: Any, tool: str, on_hold: OnHold | None, given: Callable[..., Any]) -> Any:
+def _coroutine(guard: Guard, fn: Any, tool: str, on_hold: OnHold | None, given: Callable[..., Any]) -> Any:
     @wraps(fn)
     async def call(*args: Any, **named: Any) -> Any:
         try:
@@ -60,7 +50,7 @@ def _coroutine(guard: Evaluates, fn: Any, tool: str, on_hold: OnHold | None, giv
     return call
 
 
-def _generator(guard: Evaluates, fn: Any, tool: str, on_hold: OnHold | None, given: Callable[..., Any]) -> Any:
+def _generator(guard: Guard, fn: Any, tool: str, on_hold: OnHold | None, given: Callable[..., Any]) -> Any:
     @wraps(fn)
     def call(*args: Any, **named: Any) -> Any:
         try:
@@ -73,7 +63,7 @@ def _generator(guard: Evaluates, fn: Any, tool: str, on_hold: OnHold | None, giv
     return call
 
 
-def _agenerator(guard: Evaluates, fn: Any, tool: str, on_hold: OnHold | None, given: Callable[..., Any]) -> Any:
+def _agenerator(guard: Guard, fn: Any, tool: str, on_hold: OnHold | None, given: Callable[..., Any]) -> Any:
     @wraps(fn)
     async def call(*args: Any, **named: Any) -> Any:
         try:
@@ -97,7 +87,7 @@ def _answer(hold: Hold, on_hold: OnHold | None) -> Any:
 
 
 def _arguments(
-    guard: Evaluates,
+    guard: Guard,
     signature: inspect.Signature,
     leave_out: frozenset[str],
     args: tuple[Any, ...],
@@ -106,7 +96,8 @@ def _arguments(
     """The arguments by name, defaults included: what is left out and what is passed by place is decided on as well.
 
     Raises:
-        TypeError: the function does not take these; in observe it is left to the function to say so.
+        TypeError: the function does not take these, or one name stands for two of them; in observe it is left to the
+            function to say so.
     """
     try:
         bound = signature.bind(*args, **named)
@@ -120,7 +111,15 @@ def _arguments(
         if name in leave_out or (place == 0 and name in _NO_PART_OF_A_CALL):
             continue
         if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            _refuse_twice(guard, signature, value)
             known.update({each: some for each, some in value.items() if each not in leave_out})
         else:
             known[name] = value
     return known
+
+
+def _refuse_twice(guard: Guard, signature: inspect.Signature, more: dict[str, Any]) -> None:
+    """What is passed by place may come once more by its name, into `**more`: only one of both would be decided on."""
+    twice = sorted(signature.parameters.keys() & more.keys())
+    if twice and guard.mode == "enforce":
+        raise TypeError(f"got `{twice[0]}` by its place and by its name: nobody can say which one is decided on")

@@ -31,6 +31,15 @@ def framework(module: str, *, extra: str) -> Any:
         raise MissingFramework(f"`{module}` is needed and not installed: pip install 'kiff-guard[{extra}]'") from error
 
 
+class Refusal(str):
+    """What a model is told instead of a result. Of two guards the outer one sees by it that nothing ran."""
+
+
+def refused(result: Any) -> ActionFailed | None:
+    """Why a result is none: another guard, nearer to the tool, withheld the call."""
+    return ActionFailed(str(result)) if isinstance(result, Refusal) else None
+
+
 class ArgumentsDoNotFit(ActionFailed):
     """A framework would not call a tool with the arguments it got, so the tool never began.
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
-from inspect import iscoroutinefunction, signature
+from inspect import iscoroutinefunction, signature, unwrap
 from types import FunctionType
 from typing import Any
 
-from kiff_guard.adapters import framework
+from kiff_guard.adapters import Refusal, framework, refused
+from kiff_guard.adapters.holding import held_by
 from kiff_guard.decision import Hold
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
@@ -34,6 +35,10 @@ def hook(guard: Guard, *, fail_closed: bool | None = None, pause: bool = False) 
             that a decision can begin.
     """
 
+    return _hook(guard, fail_closed, pause)
+
+
+def _hook(guard: Guard, fail_closed: bool | None, pause: bool, *, in_code: bool = False) -> Callable[..., Any]:
     def kiff_guard(function_name: str, func: Callable[..., Any], args: dict[str, Any], run_context: Any = None) -> Any:
         call = _call_behind(func)
         which: dict[str, Any] = {
@@ -41,7 +46,7 @@ def hook(guard: Guard, *, fail_closed: bool | None = None, pause: bool = False) 
             "fail_closed": fail_closed,
             "adapter": ADAPTER,
         }
-        seam = Seam(guard, function_name, call, pause, which)
+        seam = Seam(guard, function_name, call, pause, which, in_code)
         place = _next_to_the_tool(func)
         if place is None:
             return seam.answer(iscoroutinefunction(func), args, lambda: func(**args))
@@ -65,6 +70,8 @@ def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None, pause: 
             _refuse_hooks_of_tools(each)
         if not any(getattr(one, "guard", None) is guard for one in hooks):
             each.tool_hooks = [*hooks, made]
+        for tool in _listed(getattr(each, "tools", None)):
+            _guard_cells(guard, tool, _hook(guard, fail_closed, pause=False, in_code=True))
     return agent
 
 
@@ -75,13 +82,18 @@ def agno_hook(guard: Guard) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Seam:
-    """One call, where it is decided on."""
+    """One call, where it is decided on.
+
+    Attributes:
+        in_code: code calls the tool, and would take a text for its result.
+    """
 
     guard: Guard
     tool: str
     call: Any
     pause: bool
     which: dict[str, Any]
+    in_code: bool
 
     def answer(self, awaits: bool, args: dict[str, Any], run: Callable[[], Any]) -> Any:
         """What the hook gives Agno: the result, or what is told instead."""
@@ -90,13 +102,13 @@ class Seam:
         try:
             return self.guard.evaluate(self.tool, self.decided(args), run, **self.about)
         except Hold as hold:
-            return _told(hold, self.call, self.pause)
+            return self.told(hold)
 
     async def aevaluate(self, args: dict[str, Any], run: Callable[[], Any]) -> Any:
         try:
             return await self.guard.aevaluate(self.tool, self.decided(args), run, **self.about)
         except Hold as hold:
-            return _told(hold, self.call, self.pause)
+            return self.told(hold)
 
     def around(self, tool: Callable[..., Any], awaits: bool) -> Callable[..., Any]:
         """What runs the tool, guarded: asked as often as a hook goes on to it."""
@@ -114,23 +126,23 @@ class Seam:
     def decided(self, args: dict[str, Any]) -> dict[str, Any]:
         return args if self.call is None else _arguments(self.call)
 
+    def told(self, hold: Hold) -> str:
+        """What Agno is given for a withheld call: its text as the result.
+
+        Raises:
+            StopAgentRun: the run shall end, for a person has to speak first.
+            Hold: code is to be told, or Agno would keep a result of this tool in its cache, and go on giving it once
+                the call is granted.
+        """
+        if self.pause and hold.decision.needs_approval:
+            raise framework("agno.exceptions", extra="agno").StopAgentRun(str(hold)) from hold
+        if self.in_code or (self.call is not None and self.call.function.cache_results):
+            raise hold
+        return Refusal(hold)
+
     @property
     def about(self) -> dict[str, Any]:
-        return {"call_id": getattr(self.call, "call_id", None), **self.which}
-
-
-def _told(hold: Hold, call: Any, pause: bool) -> str:
-    """What Agno is given for a withheld call: its text as the result.
-
-    Raises:
-        StopAgentRun: the run shall end, for a person has to speak first.
-        Hold: Agno would keep a result of this tool in its cache, and go on giving it once the call is granted.
-    """
-    if pause and hold.decision.needs_approval:
-        raise framework("agno.exceptions", extra="agno").StopAgentRun(str(hold)) from hold
-    if call is not None and call.function.cache_results:
-        raise hold
-    return str(hold)
+        return {"call_id": getattr(self.call, "call_id", None), "failed": refused, **self.which}
 
 
 class _Answer(AsyncIterator[Any]):
@@ -236,12 +248,37 @@ def _with_hooks(agent: Any, seen: set[int]) -> Iterator[Any]:
         yield agent
     for name in BELOW:
         yield from _with_hooks(getattr(agent, name, None), seen)
+    for tool in _listed(getattr(agent, "tools", None)):
+        yield from _below_a_tool(tool, seen)
+
+
+def _below_a_tool(tool: Any, seen: set[int]) -> Iterator[Any]:
+    """What a tool runs: the workflow or agent of a toolkit, and the agents that a function names or holds."""
+    if id(tool) in seen:
+        return
+    if _runs_by_itself(tool):
+        yield from _with_hooks(tool, seen)
+        return
+    seen.add(id(tool))
+    entry = getattr(tool, "entrypoint", tool)
+    function = unwrap(entry) if callable(entry) else entry
+    if isinstance(function, FunctionType):
+        for each in held_by(function, _runs_by_itself):
+            yield from _below_a_tool(each, seen)
+    elif isinstance(getattr(tool, "functions", None), dict):
+        for name in BELOW:
+            yield from _with_hooks(getattr(tool, name, None), seen)
+        for each in getattr(tool, "injected_tools", None) or ():
+            yield from _below_a_tool(each, seen)
+
+
+def _runs_by_itself(value: Any) -> bool:
+    return hasattr(type(value), "arun") and (hasattr(value, "tool_hooks") or hasattr(value, "steps"))
 
 
 def _refuse_hooks_of_tools(agent: Any) -> None:
     """An agent's hooks take the place of those its tools have: adding one would quietly take theirs away."""
-    tools = agent.tools if isinstance(getattr(agent, "tools", None), (list, tuple)) else ()
-    for tool in tools:
+    for tool in _listed(getattr(agent, "tools", None)):
         functions = getattr(tool, "functions", None)
         for each in functions.values() if isinstance(functions, dict) else (tool,):
             if getattr(each, "tool_hooks", None):
@@ -249,3 +286,33 @@ def _refuse_hooks_of_tools(agent: Any) -> None:
                     f"tool `{each.name}` has tool hooks of its own, and Agno drops them when its agent has some: "
                     "write Agent(tool_hooks=[..., hook(guard)]) with all of them"
                 )
+
+
+def _guard_cells(guard: Guard, tool: Any, made: Callable[..., Any]) -> None:
+    """Code in a cell of `CodeMode` calls tools where the hooks of its agent do not reach: each of them gets our own."""
+    if not getattr(tool, "injected_tools", None):
+        return
+    bridge = getattr(tool, "_bridge", None)
+    prepare = getattr(bridge, "_prepare_function", None)
+    if bridge is None or prepare is None:
+        if guard.mode == "enforce":
+            raise ConfigurationError(
+                f"tool `{tool.name}` calls its tools past the hooks of the agent, and this Agno holds them otherwise: "
+                "give each of them tool_hooks=[hook(guard)]"
+            )
+        return
+    if guard in getattr(prepare, "kiff_guards", ()):
+        return
+
+    def prepared(function: Any) -> Any:
+        ready = prepare(function)
+        ready.tool_hooks = [*(ready.tool_hooks or ()), made]
+        return ready
+
+    prepared.kiff_guards = (guard, *getattr(prepare, "kiff_guards", ()))  # type: ignore[attr-defined]
+    bridge._prepare_function = prepared
+    bridge._built = False  # what it has prepared before has no hook yet
+
+
+def _listed(tools: Any) -> list[Any]:
+    return list(tools) if isinstance(tools, (list, tuple)) else []

@@ -7,17 +7,22 @@ that sub-agents call; `can_use_tool` and `allowed_tools` only come after them.
 
 from __future__ import annotations
 
+import json
+import os
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from kiff_guard.adapters import framework
 from kiff_guard.decision import ERROR, Decision
+from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
 
 ADAPTER = "claude_agent_sdk"
 BEFORE, AFTER, FAILED = "PreToolUse", "PostToolUse", "PostToolUseFailure"
+BARE = "CLAUDE_CODE_SIMPLE"
 TIMEOUT_SECONDS = 60.0
 """How long the SDK waits for the hook; a client's own deadline is shorter."""
 
@@ -41,13 +46,40 @@ def hook(guard: Guard, *, fail_closed: bool | None = None, pause: bool = False) 
 
 
 def attach(guard: Guard, options: Any, *, fail_closed: bool | None = None, pause: bool = False) -> Any:
-    """The same options with the guard behind the hooks they have. Sub-agents are guarded with them."""
+    """The same options with the guard behind the hooks they have. Sub-agents are guarded with them.
+
+    Raises:
+        ConfigurationError: in enforce, Claude Code would run no hooks with these options.
+    """
+    if guard.mode == "enforce" and _is_bare(options):
+        raise ConfigurationError(
+            f"options: Claude Code runs no hooks with `--bare` or {BARE}=1, and so every tool undecided: leave it out"
+        )
     given = dict(options.hooks or {})
     if any(_guard_of(matcher) is guard for matcher in given.get(BEFORE, ())):
         return options
     for event, matchers in hook(guard, fail_closed=fail_closed, pause=pause).items():
         given[event] = [*given.get(event, ()), *matchers]
     return replace(options, hooks=given)
+
+
+def _is_bare(options: Any) -> bool:
+    """Does the program start without hooks? What stands in settings files of its user's is not looked at."""
+    if "bare" in (getattr(options, "extra_args", None) or {}):
+        return True
+    environments = (os.environ, getattr(options, "env", None) or {}, _settings(options).get("env"))
+    return any(each.get(BARE) not in (None, "", "0", "false") for each in environments if isinstance(each, Mapping))
+
+
+def _settings(options: Any) -> dict[str, Any]:
+    """The settings among the options: JSON, or the path of a file with it."""
+    given = getattr(options, "settings", None)
+    try:
+        text = str(given or "{}").strip()
+        known = json.loads(text if text.startswith("{") else Path(text).read_text("utf-8"))
+    except (OSError, ValueError):  # Claude Code's to complain about
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _before(guard: Guard, fail_closed: bool | None, pause: bool) -> Callback:

@@ -12,7 +12,7 @@ from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import wraps
-from inspect import isawaitable, iscoroutinefunction, signature
+from inspect import Parameter, isawaitable, iscoroutinefunction, signature
 from threading import Lock, get_ident
 from typing import Any
 
@@ -158,6 +158,7 @@ class KiffHooks:
             if callable(getattr(made_of, "func", None)):
                 return self._around(made_of, "func")
             body = self._around(made_of, "_run")
+            self._around_beside(made_of, "_arun")
             if tool is not made_of:
                 tool.func = made_of._run  # it holds the body as it was before
             return body
@@ -174,6 +175,18 @@ class KiffHooks:
             with self._lock:
                 self._bodies.append((tool, name, known))
         return known
+
+    def _around_beside(self, tool: Any, name: str) -> None:
+        """The same for a body that CrewAI never runs by itself, and other code may."""
+        inner = getattr(tool, name, None)
+        is_theirs = getattr(inner, "__module__", "").startswith("crewai.")  # it has none, or goes through `func`
+        if is_theirs or not iscoroutinefunction(inner) or _body_of(self, inner) is not None:
+            return
+        names = framework("crewai.utilities.string_utils", extra=ADAPTER)
+        known = _Body(self, names.sanitize_tool_name(tool.name), inner, getattr(tool, "args_schema", None))
+        object.__setattr__(tool, name, known.beside())
+        with self._lock:
+            self._bodies.append((tool, name, known))
 
 
 class _Vote:
@@ -237,6 +250,19 @@ class _Body:
         body.kiff_body = self  # type: ignore[attr-defined]
         return body
 
+    def beside(self) -> Callable[..., Any]:
+        """The body where no hook was asked before it: each of its calls is decided by itself."""
+
+        @wraps(self.inner)
+        async def body(*args: Any, **kwargs: Any) -> Any:
+            if not self.hooks.registered:
+                return await self.inner(*args, **kwargs)
+            given, guard = self._named(args, kwargs), self.hooks.guard
+            return await guard.aevaluate(self.tool, given, lambda: self.inner(*args, **kwargs), **self._how)
+
+        body.kiff_body = self  # type: ignore[attr-defined]
+        return body
+
     def run(self, *args: Any, **kwargs: Any) -> Any:
         vote, first = self._take(args, kwargs)
         if vote is None or (not first and self.hooks.guard.mode == "observe"):
@@ -255,14 +281,31 @@ class _Body:
         """Called past the hooks: by other code, by another tool, or once more while the guard only observes."""
         if not self.hooks.registered:
             return self.inner(*args, **kwargs)
-        named = signature(self.inner).bind(*args, **kwargs).arguments
         return self.hooks.guard.evaluate(
-            self.tool,
-            dict(named),
-            lambda: self.inner(*args, **kwargs),
-            fail_closed=self.hooks.fail_closed,
-            adapter=ADAPTER,
+            self.tool, self._named(args, kwargs), lambda: self.inner(*args, **kwargs), **self._how
         )
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {"fail_closed": self.hooks.fail_closed, "adapter": ADAPTER}
+
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What the body gets, by name: what is left out is decided on as well.
+
+        Raises:
+            TypeError: it does not take these.
+        """
+        bound = signature(self.inner).bind(*args, **kwargs)
+        bound.apply_defaults()
+        known: dict[str, Any] = {}
+        for name, value in bound.arguments.items():
+            if bound.signature.parameters[name].kind is not Parameter.VAR_KEYWORD:
+                known[name] = value
+            elif known.keys().isdisjoint(value) or self.hooks.guard.mode == "observe":
+                known.update(value)
+            else:
+                raise TypeError("an argument was given by its place and by its name")
+        return known
 
     async def _awaited(self, vote: _Vote, result: Awaitable[Any]) -> Any:
         try:

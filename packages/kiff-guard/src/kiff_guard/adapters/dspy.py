@@ -13,7 +13,8 @@ from functools import partial
 from inspect import Signature, iscoroutinefunction, signature
 from typing import Any
 
-from kiff_guard.adapters import framework
+from kiff_guard.adapters import Refusal, framework, refused
+from kiff_guard.adapters.holding import started_by
 from kiff_guard.decision import Hold
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
@@ -52,7 +53,7 @@ def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None) -> Any:
     Raises:
         ConfigurationError: a module sends its tools into a sandbox, where no guard is; or there are no tools.
     """
-    found = [(tool, _is_react(module)) for module in _modules(agent) for tool in _tools(module)]
+    found = [(tool, _is_react(module)) for module in _modules(agent, set()) for tool in _tools(module)]
     if not found:
         raise ConfigurationError(
             f"agent: `{type(agent).__name__}` holds no tools that a guard can find; use hook(guard)"
@@ -79,7 +80,7 @@ class Seam:
     def around(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         """The function, guarded."""
         known = _signature(function)
-        about: dict[str, Any] = {"fail_closed": self.fail_closed, "adapter": ADAPTER}
+        about: dict[str, Any] = {"fail_closed": self.fail_closed, "failed": refused, "adapter": ADAPTER}
 
         def arguments(named: dict[str, Any]) -> dict[str, Any]:
             try:
@@ -115,7 +116,7 @@ class Seam:
 
     def told(self, hold: Hold) -> str:
         if self.tell:
-            return str(hold)
+            return Refusal(hold)
         raise hold
 
 
@@ -146,17 +147,22 @@ def _arguments(known: Signature | None, named: dict[str, Any]) -> dict[str, Any]
     for name, value in bound.arguments.items():
         kind = known.parameters[name].kind
         if kind is kind.VAR_KEYWORD:
+            if not found.keys().isdisjoint(value):
+                raise TypeError("an argument was given by its name, and the function takes it by its place")
             found.update(value)
         elif kind is not kind.VAR_POSITIONAL:
             found[name] = value
     return found
 
 
-def _modules(agent: Any) -> Iterator[Any]:
-    """A module, and those in it."""
-    if not callable(getattr(agent, "named_sub_modules", None)):
+def _modules(agent: Any, seen: set[int]) -> Iterator[Any]:
+    """A module, those in it, and those that the functions of their tools name or hold."""
+    if not _is_module(agent):
         raise ConfigurationError(f"agent: expected a module of DSPy, found a `{type(agent).__name__}`")
     for _, module in agent.named_sub_modules():
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
         kinds = {each.__name__ for each in type(module).__mro__}
         if not kinds.isdisjoint(SENT_ELSEWHERE):
             raise ConfigurationError(
@@ -164,6 +170,13 @@ def _modules(agent: Any) -> Iterator[Any]:
                 "around them there: use dspy.ReAct, or call the tools through kiff-mcp"
             )
         yield module
+        for tool in _tools(module):
+            for below in started_by(tool.func, _is_module):
+                yield from _modules(below, seen)
+
+
+def _is_module(value: Any) -> bool:
+    return callable(getattr(value, "named_sub_modules", None))
 
 
 def _is_react(module: Any) -> bool:
@@ -173,7 +186,24 @@ def _is_react(module: Any) -> bool:
 def _tools(module: Any) -> Iterator[Any]:
     kind = framework("dspy", extra=EXTRA).Tool
     own = {OWN[each.__name__] for each in type(module).__mro__ if each.__name__ in OWN}
-    for held in list(vars(module).values()):
-        for tool in held.values() if isinstance(held, dict) else held if isinstance(held, (list, tuple)) else (held,):
-            if isinstance(tool, kind) and tool.name not in own:
-                yield tool
+    for tool in _held([*vars(module).values(), _of_flex(module, kind)], kind, set()):
+        if tool.name not in own:
+            yield tool
+
+
+def _of_flex(module: Any, kind: Any) -> Any:
+    """The tools of a `dspy.Flex`, which may be plain functions: from now on they are tools."""
+    tools = getattr(getattr(module, "_flex_ctx", None), "tools", None)
+    if isinstance(tools, list):
+        tools[:] = [tool if isinstance(tool, kind) else kind(tool) for tool in tools]
+    return tools
+
+
+def _held(value: Any, kind: Any, seen: set[int]) -> Iterator[Any]:
+    """The tools in a value, at any depth of lists and dicts."""
+    if isinstance(value, kind):
+        yield value
+    elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+        seen.add(id(value))
+        for each in list(value.values()) if isinstance(value, dict) else value:
+            yield from _held(each, kind, seen)

@@ -15,10 +15,11 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from kiff_guard.adapters import framework
-from kiff_guard.adapters.mcp_calls import FORM, QUESTION, Call, Seam, answer_of, can_ask, told, trace_of
+from kiff_guard.adapters.mcp_calls import FORM, QUESTION, Call, Seam, answer_of, can_ask, goes_on, told, trace_of
 from kiff_guard.decision import Decision
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
+from kiff_guard.watching import GoesOn
 
 ADAPTER = "fastmcp"
 EXTRA = "fastmcp"
@@ -46,8 +47,22 @@ def attach(guard: Guard, server: Any, *, fail_closed: bool | None = None) -> Any
     """
     if not hasattr(server, "add_middleware"):
         raise ConfigurationError(f"server: a `{type(server).__name__}` takes no middleware; expected a FastMCP")
+    if guard.mode == "enforce":
+        _refuse_what_answers_first(server)
     server.add_middleware(hook(guard, fail_closed=fail_closed))
     return server
+
+
+def _refuse_what_answers_first(server: Any) -> None:
+    """Before FastMCP 4 middleware that injects tools calls them itself, and no middleware behind it hears of it."""
+    for each in getattr(server, "middleware", ()):
+        kinds = {kind.__name__: kind for kind in type(each).__mro__}
+        injects = kinds.get("ToolInjectionMiddleware")
+        if injects is not None and "on_call_tool" in vars(injects):
+            raise ConfigurationError(
+                f"server: its middleware `{type(each).__name__}` calls the tools that it injects past every other: "
+                "add them to the server, by `server.add_tool`"
+            )
 
 
 class _Answers:
@@ -76,9 +91,11 @@ class _Answers:
         answer = await self._fastmcp.elicit(decision.explain(), bool)
         return bool(answer.action == "accept")
 
-    def failed(self, result: Any) -> str:
+    def failed(self, result: Any) -> Any:
         if type(result).__name__ == "InputRequiredToolResult":
             return "input_required"  # the tool asks first: the call that comes back is decided by itself
+        if goes_on(result):
+            return GoesOn("task")
         return "is_error" if getattr(result, "is_error", False) else ""
 
     @property
@@ -139,6 +156,15 @@ def _behind(middleware: Any, context: Any) -> str:
     return ""
 
 
+def _comes_again(middleware: Any, context: Any) -> bool:
+    """Is the same guard behind this one on its server? Then that one decides."""
+    chain: list[Any] = list(getattr(getattr(context, "fastmcp", None), "middleware", ()))
+    at = next((place for place, each in enumerate(chain) if each is middleware), len(chain))
+    return any(
+        type(each) is _middleware() and getattr(each, "seam", None) == middleware.seam for each in chain[at + 1 :]
+    )
+
+
 def _free(server: Any, guards: Callable[[Any], bool]) -> str:
     """The name of what has a server's calls after its last guard, or without one; "" if there is nothing."""
     base = framework("fastmcp.server.middleware", extra=EXTRA).Middleware
@@ -185,20 +211,22 @@ def _middleware() -> type:
         """Every tool call of the server is decided by KIFF."""
 
         def __init__(self, seam: Seam) -> None:
-            self._seam = seam
+            self.seam = seam
 
         @property
         def mode(self) -> str:
-            return self._seam.guard.mode
+            return str(self.seam.guard.mode)
 
         async def on_call_tool(self, context: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:
+            if _comes_again(self, context.fastmcp_context):
+                return await call_next(context)
             answers = _Answers(context.fastmcp_context)
             call = _call(context.message, context.fastmcp_context)
             if call.returns:
                 _forget(context.fastmcp_context)
             behind = _behind(self, context.fastmcp_context) if self.mode == "enforce" else ""
             if behind:
-                return self._seam.not_last(call, answers, behind)
-            return await self._seam(call, lambda: call_next(context), answers)
+                return self.seam.not_last(call, answers, behind)
+            return await self.seam(call, lambda: call_next(context), answers)
 
     return KIFF

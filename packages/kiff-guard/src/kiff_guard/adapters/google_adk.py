@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import partial, wraps
+from types import FunctionType
 from typing import Any
 
 from kiff_guard.adapters import framework
@@ -251,14 +252,17 @@ def _session(context: Any) -> str | None:
 
 
 def _nodes(root: Any, seen: set[int]) -> Iterator[Any]:
-    """An agent and all below it: its sub-agents, the agents that are tools of it, and the nodes of a workflow."""
-    if root is None or id(root) in seen:
+    """An agent and all below it: its sub-agents, the agents and workflows that are tools of it, and the nodes of a
+    workflow, with what a node runs."""
+    if root is None or isinstance(root, FunctionType) or id(root) in seen:
         return
     seen.add(id(root))
     yield root
-    tools = (getattr(tool, "agent", None) for tool in getattr(root, "tools", None) or ())
-    nodes = getattr(getattr(root, "graph", None), "nodes", None) or ()
-    for each in (*(getattr(root, "sub_agents", None) or ()), *tools, *nodes):
+    below = [getattr(root, name, None) for name in ("agent", "node", "_node")]
+    for several in ("sub_agents", "tools"):
+        below += getattr(root, several, None) or ()
+    below += getattr(getattr(root, "graph", None), "nodes", None) or ()
+    for each in below:
         yield from _nodes(each, seen)
 
 

@@ -17,6 +17,7 @@ from types import FunctionType
 from typing import Any
 
 from kiff_guard.adapters import ArgumentsDoNotFit, framework
+from kiff_guard.adapters.holding import started_by
 from kiff_guard.decision import Hold
 from kiff_guard.errors import ConfigurationError, MissingFramework
 from kiff_guard.guard import Guard
@@ -38,7 +39,8 @@ def hook(guard: Guard, *, fail_closed: bool | None = None) -> Seam:
 
 
 def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None) -> Any:
-    """Guards an agent that is there already, or those of a pipeline, with the tools that a run is given, too.
+    """Guards an agent that is there already, or those of a pipeline, with the tools that a run is given, too; and so a
+    `ToolInvoker` of Haystack 2.
 
     Agents that are tools of a run, or in a pipeline that is one, are guarded when it begins. Returns it. On Haystack 3
     the guard also learns the ids of the calls.
@@ -234,26 +236,29 @@ class Strategy:
 
 
 def _agents(thing: Any) -> Iterator[Any]:
-    """An agent, or those in a pipeline, or in a component that is one."""
-    if hasattr(thing, "_select_tools"):
+    """An agent or a `ToolInvoker`, or those in a pipeline, or in a component that is one."""
+    if _runs_tools(thing):
         yield thing
     pipeline = getattr(thing, "pipeline", thing)
     for _, each in pipeline.walk() if callable(getattr(pipeline, "walk", None)) else ():
         yield from _agents(each)
 
 
+def _runs_tools(thing: Any) -> bool:
+    return hasattr(thing, "_select_tools") or hasattr(thing, "_validate_and_prepare_tools")
+
+
 def _guard_runs(seam: Seam, agent: Any) -> None:
     """From its next run on, whatever tools that run has are guarded, and so are the agents that they run."""
+    if not hasattr(agent, "_select_tools"):
+        _guard_invoker(seam, agent)
+        return
     select = agent._select_tools
     if getattr(select, "kiff_guard", None) is seam.guard:
         return
 
     def selected(*about: Any, **more: Any) -> Any:
-        tools = select(*about, **more)
-        for tool in framework("haystack.tools.utils", extra=EXTRA).flatten_tools_or_toolsets(tools):
-            for below in _agents(getattr(tool, "_component", None)):
-                _guard_runs(seam, below)
-        return seam(tools)
+        return _guarded(seam, select(*about, **more))
 
     selected.kiff_guard = seam.guard  # type: ignore[attr-defined]
     agent._select_tools = selected
@@ -261,6 +266,31 @@ def _guard_runs(seam: Seam, agent: Any) -> None:
     if isinstance(hooks, dict):
         before = [each for each in hooks.get("before_tool", []) if not isinstance(each, LearnsIds)]
         agent.hooks = {**hooks, "before_tool": [*before, LearnsIds()]}
+
+
+def _guard_invoker(seam: Seam, invoker: Any) -> None:
+    """Haystack 2 also calls tools in a pipeline without an agent: those it was made with, and those of a run."""
+    prepare = invoker._validate_and_prepare_tools
+    if getattr(prepare, "kiff_guard", None) is seam.guard:
+        return
+
+    def prepared(tools: Any) -> Any:
+        return prepare(_guarded(seam, tools))
+
+    prepared.kiff_guard = seam.guard  # type: ignore[attr-defined]
+    invoker._validate_and_prepare_tools = prepared
+    invoker._tools_with_names = prepared(invoker.tools)
+
+
+def _guarded(seam: Seam, tools: Any) -> Any:
+    """The tools of a run, and the agents that they run."""
+    for tool in framework("haystack.tools.utils", extra=EXTRA).flatten_tools_or_toolsets(tools):
+        for below in _agents(getattr(tool, "_component", None)):
+            _guard_runs(seam, below)
+        for name in ("function", "async_function"):
+            for below in started_by(getattr(tool, name, None), _runs_tools):
+                _guard_runs(seam, below)
+    return seam(tools)
 
 
 def _seen(tool: Any, args: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,14 +17,16 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from threading import Lock, get_ident
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
 
+from kiff_guard import attempts
 from kiff_guard.adapters import framework
 from kiff_guard.arguments import same
-from kiff_guard.attempts import Newest
-from kiff_guard.decision import ERROR, OBSERVED, Decision
+from kiff_guard.decision import ALLOWED, ERROR, OBSERVED, Decision
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
+from kiff_guard.newest import Newest
 
 ADAPTER = "hermes"
 VOTES_LIMIT = 10_000
@@ -95,7 +97,7 @@ class Plugin:
         self._pause = pause
         self._settles = settles
         self._lock = Lock()
-        self._votes: Newest[Vote, Decision] = Newest(VOTES_LIMIT)
+        self._votes: Newest[Vote, _Cast] = Newest(VOTES_LIMIT)
 
     def register(self, ctx: Any) -> None:
         """Takes all of its places in Hermes."""
@@ -129,10 +131,12 @@ class Plugin:
         **_: Any,
     ) -> Any:
         """The second lock. Hermes may go through it twice for one call: a vote that stands is not asked for again."""
-        decision = self._vote(tool_name, session_id, tool_call_id)
-        if decision is None or decision.withheld or not self._is_of(decision, args):
-            if decision is not None and not decision.withheld:
-                self._settle(decision, status="not_run")
+        cast = self._vote(tool_name, session_id, tool_call_id)
+        if cast is not None and cast.stands(args):
+            decision = cast.decision
+        else:
+            if cast is not None and not cast.decision.withheld:
+                self._settle(cast.decision, status="not_run")
             decision = self._decide(tool_name, args, session_id, tool_call_id)
         if decision.withheld:
             return json.dumps({"error": decision.explain()})
@@ -161,9 +165,10 @@ class Plugin:
     ) -> None:
         """How it ended. Hermes may withhold a call, too, after ours was let run: that one did not run."""
         with self._lock:
-            decision = self._votes.pop(_vote(tool_name, session_id, tool_call_id), None)
-        if decision is None or decision.withheld:
+            cast = self._votes.pop(_vote(tool_name, session_id, tool_call_id), None)
+        if cast is None or cast.decision.withheld:
             return
+        decision = cast.decision
         ended = STATUSES.get(status, "unknown")
         if ended == "failed":
             self._settle(decision, result=result, status=ended, error=ToolFailed(error_message))
@@ -171,6 +176,7 @@ class Plugin:
             self._settle(decision, result=result, status=ended)
 
     def _decide(self, tool: str, args: Any, session: str, call_id: str) -> Decision:
+        asked_at = monotonic()
         try:
             decision = self.guard.decide_only(
                 tool,
@@ -187,22 +193,34 @@ class Plugin:
             decision = Decision(outcome, f"{type(error).__name__}: {error}", tool=tool)
         if self._settles:
             with self._lock:
-                self._votes[_vote(tool, session, call_id)] = decision
+                self._votes[_vote(tool, session, call_id)] = _Cast(decision, asked_at)
         return decision
 
-    def _vote(self, tool: str, session: str, call_id: str) -> Decision | None:
+    def _vote(self, tool: str, session: str, call_id: str) -> _Cast | None:
         with self._lock:
             return self._votes.get(_vote(tool, session, call_id))
-
-    def _is_of(self, decision: Decision, args: Any) -> bool:
-        """Is it about these arguments? Another plugin may have changed them since."""
-        return decision.outcome == OBSERVED or same(args, decision.args_hash)
 
     def _settle(self, decision: Decision, **how: Any) -> None:
         try:
             self.guard.settle(decision, **how)
         except Exception:
             log.exception("the end of `%s` could not be recorded", decision.tool)
+
+
+class _Cast(NamedTuple):
+    """A vote, and when KIFF was asked, by the clock that nobody sets."""
+
+    decision: Decision
+    asked_at: float
+
+    def stands(self, args: Any) -> bool:
+        """May the tool run on it? Another plugin may have changed the arguments since, or had a person think it over
+        for longer than KIFF's clearance is good for."""
+        if self.decision.outcome == OBSERVED:
+            return True
+        if self.decision.withheld or not same(args, self.decision.args_hash):
+            return False
+        return self.decision.outcome != ALLOWED or monotonic() - self.asked_at <= attempts.FRESH_SECONDS
 
 
 class ToolFailed(Exception):

@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from inspect import iscoroutinefunction
 from threading import Lock
+from types import FunctionType
 from typing import Any
 
 from kiff_guard.adapters import ArgumentsDoNotFit, framework
-from kiff_guard.attempts import Newest
 from kiff_guard.decision import Decision, Hold
 from kiff_guard.errors import ActionFailed
 from kiff_guard.guard import Guard
+from kiff_guard.newest import Newest
+from kiff_guard.watching import NotRun
 
 ADAPTER = "langgraph"
 EXTRA = "langgraph"
 PAUSED_LIMIT = 10_000
+BOUND = "kiff_bound"
+"""On a copy of a tool: the calls that it is bound to."""
+FUNCTIONS = ("func", "coroutine", "_run", "_arun")
+"""What a tool runs, where middleware could call it without the tool."""
 LAST = "the guard has to be the last of the middleware"
 
 _inside: ContextVar[tuple[Any, ...] | None] = ContextVar("kiff_guard_inside", default=None)
@@ -186,6 +194,7 @@ class Call:
         step: the graph's own id of what it is doing; the calls of a tool node share it.
         can_resume: the graph has a checkpointer.
         guard: decides it.
+        onces: the newest try, if middleware is behind the guard.
     """
 
     request: Any
@@ -195,6 +204,7 @@ class Call:
     step: str
     can_resume: bool
     guard: Guard
+    onces: list[Once] = field(default_factory=list)
 
     @classmethod
     def of(cls, request: Any, handler: Handler, guard: Guard) -> Call:
@@ -253,7 +263,8 @@ class Call:
     def runs(self) -> Any:
         outside = _inside.set(self._itself)
         try:
-            return self.handler(self._bound())
+            request, handler = self._bound()
+            return handler(request)
         except _errors().GraphBubbleUp as error:
             raise Interrupted(error) from None
         finally:
@@ -262,7 +273,8 @@ class Call:
     async def aruns(self) -> Any:
         outside = _inside.set(self._itself)
         try:
-            return await self.handler(self._bound())
+            request, handler = self._bound()
+            return await handler(request)
         except _errors().GraphBubbleUp as error:
             raise Interrupted(error) from None
         finally:
@@ -280,6 +292,8 @@ class Call:
 
     def _failed(self, result: Any) -> Any:
         """Errors that the model is told: of the tool, or of a call that never reached it."""
+        if any(once.was_answered_elsewhere for once in self.onces):
+            return NotRun("middleware behind the guard answered")
         if getattr(result, "status", None) != "error":
             return ""
         if self._never_began():
@@ -293,38 +307,106 @@ class Call:
             return _goes_to_the_tool(self.handler)
         return not _fits(tool, self.args or {})
 
-    def _bound(self) -> Any:
-        """The request whose tools run with what was decided on and nothing else, whatever middleware is behind."""
-        request = self.request
+    def _bound(self) -> tuple[Any, Handler]:
+        """The request whose tools run with what was decided on and nothing else, whatever middleware is behind, and
+        the handler that lets no other tool through."""
         if not self.binds:
-            return request
-        runs: list[str] = []
-        named: dict[str, Any] = {} if request.tool is None else {"tool": self._bound_tool(request.tool, runs)}
+            return self.request, self.handler
+        once = Once(self.tool, deepcopy(self.args or {}))
+        self.onces[:] = [once]
+        request, named = self.request, {}
+        if request.tool is not None:
+            named["tool"] = once.bound(request.tool)
         if getattr(request.runtime, "tools", None):
-            tools = [self._bound_tool(tool, runs) for tool in request.runtime.tools]
-            named["runtime"] = replace(request.runtime, tools=tools)
-        return replace(request, **named)
+            named["runtime"] = replace(request.runtime, tools=[once.bound(tool) for tool in request.runtime.tools])
+        return replace(request, **named), once.kept(self.handler)
 
-    def _bound_tool(self, tool: Any, runs: list[str]) -> Any:
-        def check(given: Any) -> None:
-            if runs:
-                raise RanAlready(f"KIFF withheld `{self.tool}`: it ran, and was not decided on again; {LAST}")
-            if tool.name != self.tool or not _same(tool, self.args or {}, given):
-                raise ArgumentsChanged(f"KIFF withheld `{self.tool}`: it was changed after it was decided on; {LAST}")
-            runs.append(self.tool)
+
+class Once:
+    """A call that was decided on: its tool runs once, with these arguments.
+
+    Args:
+        tool: its name.
+        args: a copy of the arguments that nobody else holds.
+    """
+
+    def __init__(self, tool: str, args: dict[str, Any]) -> None:
+        self._tool = tool
+        self._args = args
+        self._ran = False
+        self._sees_all = False
+
+    @property
+    def was_answered_elsewhere(self) -> bool:
+        """The tool did not run, and no other could: middleware gave the result, from a cache or of its own."""
+        return self._sees_all and not self._ran
+
+    def bound(self, tool: Any) -> Any:
+        """A copy of a tool that does so."""
 
         def invoke(given: Any, config: Any = None, **more: Any) -> Any:
-            check(given)
+            self._check(tool, given)
             return tool.invoke(given, config, **more)
 
         async def ainvoke(given: Any, config: Any = None, **more: Any) -> Any:
-            check(given)
+            self._check(tool, given)
             return await tool.ainvoke(given, config, **more)
 
+        def run(given: Any, *rest: Any, **more: Any) -> Any:
+            self._check(tool, {"args": given})
+            return tool.run(given, *rest, **more)
+
+        async def arun(given: Any, *rest: Any, **more: Any) -> Any:
+            self._check(tool, {"args": given})
+            return await tool.arun(given, *rest, **more)
+
         bound = tool.model_copy()
-        object.__setattr__(bound, "invoke", invoke)
-        object.__setattr__(bound, "ainvoke", ainvoke)
+        for each in (invoke, ainvoke, run, arun):
+            object.__setattr__(bound, each.__name__, each)
+        for name in FUNCTIONS:
+            if callable(getattr(bound, name, None)):
+                object.__setattr__(bound, name, self._past_the_tool)
+        object.__setattr__(bound, BOUND, (*getattr(tool, BOUND, ()), self))
         return bound
+
+    def kept(self, handler: Handler) -> Handler:
+        """A handler like this one, which lets no tool through but those that are bound. LangChain hands what runs a
+        tool on from one middleware to the next. As it is, where somebody else composed it."""
+        held = _held(handler)
+        if held is None:
+            return handler
+        inner, execute = held
+        self._sees_all = True
+
+        def only_bound(request: Any) -> Any:
+            if request.tool is not None and self not in getattr(request.tool, BOUND, ()):
+                raise ArgumentsChanged(f"KIFF withheld `{self._tool}`: another tool was put in its place; {LAST}")
+            return execute(request)
+
+        async def aonly_bound(request: Any) -> Any:
+            return await only_bound(request)
+
+        last = aonly_bound if iscoroutinefunction(execute) else only_bound
+        return lambda request: inner(request, last)
+
+    def _past_the_tool(self, *_: Any, **__: Any) -> Any:
+        raise ArgumentsChanged(f"KIFF withheld `{self._tool}`: its function was called past the tool; {LAST}")
+
+    def _check(self, tool: Any, given: Any) -> None:
+        if self._ran:
+            raise RanAlready(f"KIFF withheld `{self._tool}`: it ran, and was not decided on again; {LAST}")
+        if tool.name != self._tool or not _same(tool, self._args, given):
+            raise ArgumentsChanged(f"KIFF withheld `{self._tool}`: it was changed after it was decided on; {LAST}")
+        self._ran = True
+
+
+def _held(handler: Handler) -> tuple[Any, Any] | None:
+    """The middleware behind the guard, and what runs the tool, as LangChain's chain of middleware holds them."""
+    if not isinstance(handler, FunctionType) or handler.__module__ != "langchain.agents.factory":
+        return None
+    cells = zip(handler.__code__.co_freevars, handler.__closure__ or (), strict=True)
+    held = {name: cell.cell_contents for name, cell in cells}
+    return (held["inner"], held["execute"]) if held.keys() == {"inner", "execute"} else None
 
 
 def _thread(settings: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from asyncio import TimeoutError as Timeout
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -45,16 +45,12 @@ def hook(guard: Guard, *, fail_closed: bool | None = None, wait_seconds: float |
 def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None, wait_seconds: float | None = None) -> Any:
     """Guards an AgentWorkflow or an agent that is there already, and gives it back; a workflow with all its agents.
 
-    It is of a guarded class from now on, and so are its copies.
+    It is of a guarded class from now on, and so are its copies. Of two guards both have to allow a call.
     """
     framework("llama_index.core.agent.workflow", extra=ADAPTER)
     step = _Step(guard, fail_closed, wait_seconds)
     for each in (agent, *(getattr(agent, "agents", None) or {}).values()):
-        own = getattr(type(each), "kiff_attached_to", type(each))  # whoever was attached before
-        attached = step.guarded(own)
-        if attached is not own:
-            attached.kiff_attached_to = own
-        object.__setattr__(each, "__class__", attached)
+        object.__setattr__(each, "__class__", step.guarded(type(each)))
     return agent
 
 
@@ -71,12 +67,14 @@ class _Call:
     Attributes:
         run: the framework's own step.
         session: what the call's id belongs to.
+        within: how many guards stand nearer to the tool.
     """
 
     ctx: Any
     ev: Any
     run: Callable[[], Any]
     session: str | None
+    within: int
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -96,11 +94,11 @@ class _Step:
 
     def guarded(self, agent_class: Any) -> Any:
         """A class like this one, with the guard in its steps. One that has this guard already stays as it is."""
-        if getattr(agent_class.call_tool, "kiff_guard", None) is self.guard:
+        if self.guard in _guards(agent_class):
             return agent_class
         members = {
             "__module__": agent_class.__module__,
-            "call_tool": self.around(agent_class.call_tool),
+            "call_tool": self.around(agent_class.call_tool, len(_guards(agent_class))),
             "run_agent_step": self._stepping(agent_class.run_agent_step),
         }
         if hasattr(agent_class, "take_step"):
@@ -138,12 +136,12 @@ class _Step:
 
         return take_step
 
-    def around(self, inner: Any) -> Any:
+    def around(self, inner: Any, within: int) -> Any:
         """A step like `inner`, with the guard before it."""
 
         @wraps(inner)  # the framework finds a step by what it noted on the function
         async def call_tool(agent: Any, ctx: Any, ev: Any) -> Any:
-            call = _Call(ctx, ev, lambda: inner(agent, ctx, ev), await self._session(ctx))
+            call = _Call(ctx, ev, partial(_inside, inner, agent, ctx, ev), await self._session(ctx), within)
             turn = (id(get_running_loop()), *call.key)
             async with self._turns.setdefault(turn, Lock()):  # a restored run may give a step twice at once
                 return await self._called(call)
@@ -195,26 +193,65 @@ class _Step:
         asked = events.InputRequiredEvent(
             prefix=held.explain(), tool_name=ev.tool_name, tool_id=ev.tool_id, approval_id=held.approval_id
         )
-        return await call.ctx.wait_for_event(
-            events.HumanResponseEvent,
-            waiter_event=asked,
-            waiter_id=f"kiff {ev.tool_id} {held.args_hash}",
-            requirements={"approval_id": held.approval_id},
-            timeout=self.wait_seconds,
-        )
+        place = f" {call.within}" if call.within else ""  # two guards wait one after the other, each for its own
+        try:
+            return await call.ctx.wait_for_event(
+                events.HumanResponseEvent,
+                waiter_event=asked,
+                waiter_id=f"kiff {ev.tool_id} {held.args_hash}{place}",
+                requirements={"approval_id": held.approval_id},
+                timeout=self.wait_seconds,
+            )
+        except Exception as left:  # so a step is left, to begin anew
+            left.kiff_waits = True  # type: ignore[attr-defined]
+            raise
 
     async def _run(self, call: _Call, approval_id: str | None = None) -> Any:
-        return await self.guard.aevaluate(
-            call.ev.tool_name,
-            call.ev.tool_kwargs,
-            call.run,
-            call_id=_call_id(call.ev),
-            approval_id=approval_id,
-            session=call.session,
-            fail_closed=self.fail_closed,
-            failed=_failure,
-            adapter=ADAPTER,
-        )
+        try:
+            return await self.guard.aevaluate(
+                call.ev.tool_name,
+                call.ev.tool_kwargs,
+                call.run,
+                call_id=_call_id(call.ev),
+                approval_id=approval_id,
+                session=call.session,
+                fail_closed=self.fail_closed,
+                failed=_failure,
+                adapter=ADAPTER,
+            )
+        except Waits as waits:
+            raise waits.error from None
+
+
+class Waits(ActionFailed):
+    """Another guard, nearer to the tool, waits for a person: nothing has run.
+
+    Attributes:
+        error: how the framework leaves the step.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__("another guard waits for a person")
+        self.error = error
+
+
+class Withheld(dict[str, Any]):
+    """The decision that withheld a call, in the place of what its tool would give."""
+
+
+async def _inside(step: Any, *about: Any) -> Any:
+    try:
+        return await step(*about)
+    except Exception as error:
+        if hasattr(error, "kiff_waits"):
+            raise Waits(error) from None
+        raise
+
+
+def _guards(agent_class: Any) -> list[Guard]:
+    """Those in the steps of a class, of which each stands around the next."""
+    steps = (vars(kind).get("call_tool") for kind in agent_class.__mro__)
+    return [step.kiff_guard for step in steps if hasattr(step, "kiff_guard")]
 
 
 def _call_id(ev: Any) -> str | None:
@@ -227,6 +264,8 @@ def _failure(result: Any) -> Any:
     output = result.tool_output
     if not output.is_error:
         return None
+    if isinstance(output.raw_output, Withheld):
+        return ActionFailed(output.content)
     error = getattr(output, "exception", None)
     if (error is None and output.content == _UNKNOWN.format(output.tool_name)) or _never_began(error):
         return ActionFailed(output.content)
@@ -252,7 +291,7 @@ def _told(call: _Call, text: str, decision: Decision) -> Any:
         content=text,
         tool_name=call.ev.tool_name,
         raw_input=call.ev.tool_kwargs,
-        raw_output=decision.as_dict(),
+        raw_output=Withheld(decision.as_dict()),
         is_error=True,
     )
     result = agents.ToolCallResult(**about, tool_output=output, return_direct=False)

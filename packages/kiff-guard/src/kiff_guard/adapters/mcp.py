@@ -10,7 +10,7 @@ A server that is not yours to change, or is made with SDK 1.x or another languag
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import cache
 from types import FunctionType
@@ -18,10 +18,11 @@ from typing import Any
 from uuid import uuid4
 
 from kiff_guard.adapters import framework
-from kiff_guard.adapters.mcp_calls import FORM, QUESTION, Call, Seam, answer_of, can_ask, told, trace_of
+from kiff_guard.adapters.mcp_calls import FORM, QUESTION, Call, Seam, answer_of, can_ask, goes_on, told, trace_of
 from kiff_guard.decision import Decision
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
+from kiff_guard.watching import GoesOn
 
 ADAPTER = "mcp"
 EXTRA = "mcp"
@@ -65,10 +66,21 @@ def attach(guard: Guard, server: Any, *, fail_closed: bool | None = None) -> Any
 
 
 def _guarded(seam: Seam, handler: _Handler) -> _Handler:
+    """The handler with the guard around it. Once is enough: a guard that is there already is not asked twice."""
+    if seam in _seams(handler):
+        return handler
+
     async def guarded(context: Any, params: Any) -> Any:
         return await _called(seam, context, params, handler)
 
     return guarded
+
+
+def _seams(handler: _Handler) -> Iterator[Seam]:
+    """The guards around a handler, with nothing else between them and it."""
+    while {"seam", "handler"} <= (held := _held(handler)).keys():
+        yield held["seam"]
+        handler = held["handler"]
 
 
 async def _called(seam: Seam, context: Any, params: Any, handler: _Handler) -> Any:
@@ -179,9 +191,11 @@ class _Answers:
         answer = await session.elicit_form(decision.explain(), FORM, self._context.request_id)
         return bool(answer.action == "accept")
 
-    def failed(self, result: Any) -> str:
+    def failed(self, result: Any) -> Any:
         if isinstance(result, self._types.InputRequiredResult):
             return "input_required"  # the tool asks first: the call that comes back is decided by itself
+        if goes_on(result):
+            return GoesOn("task")
         return "is_error" if getattr(result, "is_error", False) else ""
 
 

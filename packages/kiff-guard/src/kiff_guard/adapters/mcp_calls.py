@@ -67,7 +67,7 @@ class Answers(Protocol):
         ...
 
     def failed(self, result: Any) -> Any:
-        """Why a result stands for an error; "" if it does not."""
+        """Why a result stands for an error; "" if it does not, `GoesOn` if it is none yet."""
         ...
 
 
@@ -154,6 +154,11 @@ class Seam:
             return await answers.ask(decision)
         except Exception:  # noqa: BLE001  # a client that cannot be asked has not agreed
             return False
+
+
+def goes_on(result: Any) -> bool:
+    """Is it no result of a tool, but the task that will run it? A result has content."""
+    return "content" not in result if isinstance(result, Mapping) else not hasattr(result, "content")
 
 
 def trace_of(meta: Any) -> str | None:

@@ -16,9 +16,12 @@ from types import FunctionType
 from typing import Any
 
 from kiff_guard.adapters import ArgumentsDoNotFit, framework
-from kiff_guard.attempts import Newest
+from kiff_guard.adapters.holding import started_by
 from kiff_guard.decision import ERROR, Decision, Hold
+from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
+from kiff_guard.newest import Newest
+from kiff_guard.notice import warn
 
 ADAPTER = "microsoft-agent-framework"
 EXTRA = "microsoft-agent-framework"
@@ -44,23 +47,19 @@ def hook(guard: Guard, *, fail_closed: bool | None = None) -> Any:
 def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None) -> Any:
     """Guards an agent that is there already, from its next run on, or every agent of a workflow. Returns it.
 
-    So it does the agents that are its tools by `as_tool`. One that a tool runs by itself is an agent of its own:
-    attach it, too.
+    So it does the agents that are its tools by `as_tool`, those that a tool's function names or holds, and the
+    workflows that are agents (`as_agent`). One that a function comes by in another way is its own: attach it, too.
+
+    Raises:
+        ConfigurationError: in enforce, something that runs its tools by itself, where no middleware is.
     """
-    executors = getattr(agent, "executors", None)
-    if isinstance(executors, dict):
-        for executor in executors.values():
-            if hasattr(executor, "agent"):
-                attach(guard, executor.agent, fail_closed=fail_closed)
-            elif hasattr(executor, "executors") or hasattr(executor, "workflow"):
-                attach(guard, getattr(executor, "workflow", executor), fail_closed=fail_closed)
-        return agent
-    present = list(agent.middleware or [])
-    if any(isinstance(each, _middleware_type()) and each.seam.guard is guard for each in present):
-        return agent
-    agent.middleware = [*present, hook(guard, fail_closed=fail_closed)]
-    for below in _agents_below(agent):
-        attach(guard, below, fail_closed=fail_closed)
+    for each in _agents(agent, set()):
+        if not hasattr(each, "client"):
+            _complain(guard, each)
+            continue
+        present = list(each.middleware or [])
+        if not any(isinstance(one, _middleware_type()) and one.seam.guard is guard for one in present):
+            each.middleware = [*present, hook(guard, fail_closed=fail_closed)]
     return agent
 
 
@@ -69,12 +68,49 @@ def kiff_guard_middleware(guard: Guard, fail_closed: bool | None = None) -> Any:
     return hook(guard, fail_closed=fail_closed)
 
 
+def _agents(thing: Any, seen: set[int]) -> Iterator[Any]:
+    """An agent and those below it, or those of a workflow, also of one that is an agent itself."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    executors = getattr(thing, "executors", None)
+    if isinstance(executors, dict):
+        for executor in executors.values():
+            yield from _of_executor(executor, seen)
+    elif hasattr(thing, "workflow"):
+        yield from _agents(thing.workflow, seen)
+    else:
+        yield thing
+        for below in _agents_below(thing):
+            yield from _agents(below, seen)
+
+
+def _of_executor(executor: Any, seen: set[int]) -> Iterator[Any]:
+    below = getattr(executor, "agent", None)
+    if below is None and (hasattr(executor, "executors") or hasattr(executor, "workflow")):
+        below = executor
+    if below is not None:
+        yield from _agents(below, seen)
+
+
+def _complain(guard: Guard, agent: Any) -> None:
+    name = getattr(agent, "name", None) or type(agent).__name__
+    about = f"agent: `{name}` runs its tools by itself, where no middleware is: attach the agents it runs, one by one"
+    if guard.mode == "enforce":
+        raise ConfigurationError(about)
+    warn("%s", about)
+
+
 def _agents_below(agent: Any) -> Iterator[Any]:
     options = getattr(agent, "default_options", None) or {}
     for tool in options.get("tools") or ():
-        for cell in getattr(getattr(tool, "func", None), "__closure__", None) or ():
-            if hasattr(cell.cell_contents, "as_tool") and hasattr(cell.cell_contents, "middleware"):
-                yield cell.cell_contents
+        yield from started_by(getattr(tool, "func", None), _runs_by_itself)
+
+
+def _runs_by_itself(value: Any) -> bool:
+    """Is it an agent, or a workflow?"""
+    is_agent = hasattr(value, "as_tool") and hasattr(value, "middleware")
+    return is_agent or (isinstance(getattr(value, "executors", None), dict) and hasattr(value, "run"))
 
 
 class Seam:

@@ -14,7 +14,15 @@ from functools import cache
 from typing import Any
 
 from kiff_guard.adapters.openai_below import agents_from
-from kiff_guard.adapters.openai_calls import How, agents_sdk, guard_calls, guarded, is_of, votes_of
+from kiff_guard.adapters.openai_calls import (
+    How,
+    agents_sdk,
+    guard_calls,
+    guarded,
+    is_function_tool,
+    is_of,
+    votes_of,
+)
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
 
@@ -51,7 +59,7 @@ def guard_tool(guard: Guard, tool: Any, *, fail_closed: bool | None = None, paus
         fail_closed: as for `attach`.
         pause: as for `attach`.
     """
-    if not hasattr(tool, "on_invoke_tool"):
+    if not is_function_tool(tool):
         raise ConfigurationError(f"tool: expected a FunctionTool, found a `{type(tool).__name__}`")
     return guarded(How(guard, fail_closed, pause), tool)
 

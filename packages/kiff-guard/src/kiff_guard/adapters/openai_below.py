@@ -7,7 +7,7 @@ from types import FunctionType
 from typing import Any
 
 from kiff_guard.adapters.holding import held_by
-from kiff_guard.adapters.openai_calls import Around, How
+from kiff_guard.adapters.openai_calls import Around, How, is_function_tool
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.notice import warn
 
@@ -26,6 +26,7 @@ def agents_from(agent: Any, seen: set[int], how: How) -> Iterator[Any]:
         raise ConfigurationError(f"agent: expected an Agent, found a `{type(agent).__name__}`")
     seen.add(id(agent))
     _complain(how, agent, [tool for tool in agent.tools if _acts_unseen(tool)])
+    _complain(how, agent, [each for each in getattr(agent, "capabilities", None) or () if _brings_tools(each)])
     yield agent
     for below in _below(agent):
         if below is None:
@@ -78,9 +79,13 @@ def is_agent(value: Any) -> bool:
 
 
 def _acts_unseen(tool: Any) -> bool:
-    if hasattr(tool, "on_invoke_tool"):
-        return False
-    return type(tool).__name__ not in RUN_ELSEWHERE
+    return not is_function_tool(tool) and type(tool).__name__ not in RUN_ELSEWHERE
+
+
+def _brings_tools(capability: Any) -> bool:
+    """A sandbox's agent has capabilities, and some make tools anew for each run."""
+    makes = next((kind for kind in type(capability).__mro__ if "tools" in vars(kind)), None)
+    return makes is not None and makes.__name__ != "Capability"
 
 
 def _complain(how: How, agent: Any, unseen: Iterable[Any]) -> None:

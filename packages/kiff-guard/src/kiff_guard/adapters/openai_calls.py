@@ -10,11 +10,11 @@ from os.path import dirname
 from threading import Lock
 from typing import Any
 
-from kiff_guard.adapters import ArgumentsDoNotFit, framework
+from kiff_guard.adapters import ArgumentsDoNotFit, Refusal, framework, refused
 from kiff_guard.arguments import same
-from kiff_guard.attempts import Newest
 from kiff_guard.decision import Decision, Hold
 from kiff_guard.guard import Guard
+from kiff_guard.newest import Newest
 
 ADAPTER = "openai-agents"
 EXTRA = "openai"
@@ -34,8 +34,13 @@ class How:
         return {"fail_closed": self.fail_closed, "adapter": ADAPTER}
 
 
+def is_function_tool(tool: Any) -> bool:
+    """Custom tools have a function too, and take a text instead of arguments."""
+    return hasattr(tool, "on_invoke_tool") and hasattr(tool, "tool_input_guardrails")
+
+
 def guarded(how: How, tool: Any) -> Any:
-    if getattr(tool, "_agent_instance", None) is not None or not hasattr(tool, "on_invoke_tool"):
+    if getattr(tool, "_agent_instance", None) is not None or not is_function_tool(tool):
         return tool
     if getattr(tool.on_invoke_tool, "kiff_guard", None) is how.guard:
         return tool
@@ -99,11 +104,11 @@ class Around:
         call_id = getattr(ctx, "tool_call_id", None)
         refusal = self._refused_before(call_id, raw)
         if refusal is not None:
-            return refusal.explain()
+            return Refusal(refusal.explain())
         try:
             return await self._evaluated(ctx, raw, call_id)
         except Hold as hold:
-            return hold.decision.explain()
+            return Refusal(hold.decision.explain())
         except ArgumentsDoNotFit as unfit:
             return await self._told(ctx, unfit.error)
         except Exception as error:  # noqa: BLE001  # the tool's own
@@ -117,6 +122,7 @@ class Around:
                 lambda: self._run(ctx, raw),
                 call_id=call_id,
                 approval_id=approval_id,
+                failed=refused,
                 **self._how.asked,
             )
         except Hold as hold:

@@ -8,13 +8,14 @@ guard all the same, such as a toolset around a toolset, can change a call no mor
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, get_args
 
 from kiff_guard.adapters import framework
+from kiff_guard.adapters.holding import started_by
 from kiff_guard.arguments import digest
 from kiff_guard.decision import Decision, Hold
 from kiff_guard.errors import ActionFailed, ConfigurationError
@@ -40,7 +41,8 @@ def hook(guard: Guard, *, fail_closed: bool | None = None, pause: bool | None = 
 def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None, pause: bool | None = None) -> Any:
     """Guards an agent that is there already, from its next run on, and returns it.
 
-    An agent that a tool of this one runs is an agent of its own: attach it, too.
+    So it does the agents that a tool's function names or holds. One that a function comes by in another way is an agent
+    of its own: attach it, too.
     """
     inner = agent
     while hasattr(inner, "wrapped"):
@@ -52,8 +54,21 @@ def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None, pause: 
             "write Agent(..., capabilities=[hook(guard)])"
         )
     if not _guarded(root, guard):
-        inner._root_capability = _types().combined([root, hook(guard, fail_closed=fail_closed, pause=pause)])
+        ours = hook(guard, fail_closed=fail_closed, pause=pause)
+        inner._root_capability = _types().combined([root, ours])
+        _stay(ours, inner)
+        for below in _below(inner):
+            attach(guard, below, fail_closed=fail_closed, pause=pause)
     return agent
+
+
+def _below(agent: Any) -> Iterator[Any]:
+    for toolset in agent.toolsets:
+        while hasattr(toolset, "wrapped"):
+            toolset = toolset.wrapped
+        tools = getattr(toolset, "tools", None)
+        for tool in list(tools.values()) if isinstance(tools, dict) else ():
+            yield from started_by(getattr(tool, "function", None), lambda value: hasattr(value, "_root_capability"))
 
 
 def kiff_before_tool_execute(
@@ -96,7 +111,7 @@ class Seam:
         """Calls the tool, if KIFF lets it run; else what the framework takes for a call that is held or denied."""
         try:
             return await self.guard.aevaluate(
-                name, args, run, **_which(ctx), fail_closed=self.fail_closed, adapter=ADAPTER
+                name, args, run, **_which(ctx), fail_closed=self.fail_closed, failed=_denied, adapter=ADAPTER
             )
         except Hold as hold:
             return self.withheld(hold.decision, ctx)
@@ -183,6 +198,12 @@ _OUTPUT: ContextVar[Once | None] = ContextVar("kiff_pydantic_ai_output", default
 """The output function that was decided on."""
 
 
+def _denied(result: Any) -> ActionFailed | None:
+    """Why a result is none: what stands behind the guard, such as another guard, did not call the tool."""
+    is_denial = isinstance(result, framework("pydantic_ai", extra=EXTRA).ToolDenied)
+    return ActionFailed(result.message) if is_denial else None
+
+
 def _which(ctx: Any, call: Any = None) -> dict[str, Any]:
     """Which call it is. A conversation keeps its id when a paused run is taken up again; a run does not."""
     return {
@@ -192,9 +213,37 @@ def _which(ctx: Any, call: Any = None) -> dict[str, Any]:
 
 
 def _guarded(root: Any, guard: Guard) -> bool:
+    return any(isinstance(each, _types().capability) and each.seam.guard is guard for each in _leaves(root))
+
+
+def _leaves(root: Any) -> list[Any]:
     found: list[Any] = []
-    root.apply(found.append)
-    return any(isinstance(each, _types().capability) and each.seam.guard is guard for each in found)
+    if root is not None:
+        root.apply(found.append)
+    return found
+
+
+def _stay(ours: Any, agent: Any) -> None:
+    """`agent.override(spec=...)` puts other capabilities in the place of an agent's own: ours stays among them."""
+    overrides = getattr(agent, "_override_root_capability", None)
+    if overrides is not None and not (isinstance(overrides, _Overrides) and overrides.ours is ours):
+        agent._override_root_capability = _Overrides(overrides, ours)
+
+
+class _Overrides:
+    """The capabilities that are in the place of an agent's own for a while, with the guard's among them."""
+
+    def __init__(self, overrides: Any, ours: Any) -> None:
+        self.ours = ours
+        self.set = overrides.set
+        self.reset = overrides.reset
+        self._get = overrides.get
+
+    def get(self, *default: Any) -> Any:
+        found = self._get(*default)
+        if found is None or _guarded(found.value, self.ours.seam.guard):
+            return found
+        return type(found)(_types().combined([found.value, self.ours]))
 
 
 @dataclass(frozen=True)
@@ -225,6 +274,14 @@ def _types() -> _Types:
     class KiffGuard(capabilities.AbstractCapability):  # type: ignore[misc, name-defined]
         def __init__(self, seam: Seam) -> None:
             self.seam = seam
+
+        def for_agent(self, agent: Any) -> Any:
+            inner = agent
+            while hasattr(inner, "wrapped"):
+                inner = inner.wrapped
+            if any(each is self for each in _leaves(getattr(inner, "_root_capability", None))):  # not of one run alone
+                _stay(self, inner)
+            return self
 
         def get_ordering(self) -> Any:
             return capabilities.CapabilityOrdering(position="innermost")

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from kiff_guard.adapters import framework
+from kiff_guard.adapters.holding import started_by
 from kiff_guard.decision import Decision, Hold
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
@@ -216,6 +217,5 @@ def _kernels(agent: Any, seen: set[int]) -> Iterator[Any]:
     yield kernel
     for plugin in kernel.plugins.values():
         for function in plugin.functions.values():
-            for cell in getattr(getattr(function, "method", None), "__closure__", None) or ():
-                if hasattr(cell.cell_contents, "get_response"):
-                    yield from _kernels(cell.cell_contents, seen)
+            for below in started_by(getattr(function, "method", None), lambda value: hasattr(value, "get_response")):
+                yield from _kernels(below, seen)

@@ -16,6 +16,7 @@ from inspect import signature
 from typing import Any
 
 from kiff_guard.adapters import framework
+from kiff_guard.adapters.holding import started_by
 from kiff_guard.decision import Hold
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
@@ -156,8 +157,10 @@ def _arguments(tool: Any, forward: Any, args: tuple[Any, ...], named: dict[str, 
     for name, value in bound.arguments.items():
         kind = bound.signature.parameters[name].kind
         if kind is kind.VAR_KEYWORD:
+            if not known.keys().isdisjoint(value):
+                raise TypeError("an argument was given by its place and by its name")
             known.update(value)
-        elif kind is kind.VAR_POSITIONAL:
+        elif kind is kind.VAR_POSITIONAL and not known:
             known.update(_by_place(tool, value))
         else:
             known[name] = value
@@ -206,7 +209,7 @@ def _calling(call: str | None) -> Iterator[None]:
 
 
 def _agents(agent: Any, seen: set[int]) -> Iterator[Any]:
-    """An agent, and those it manages."""
+    """An agent, those it manages, and those that its tools name or hold."""
     if not isinstance(getattr(agent, "tools", None), dict):
         raise ConfigurationError(f"agent: expected an agent of smolagents, found a `{type(agent).__name__}`")
     if id(agent) in seen:
@@ -215,6 +218,13 @@ def _agents(agent: Any, seen: set[int]) -> Iterator[Any]:
     yield agent
     for each in (getattr(agent, "managed_agents", None) or {}).values():
         yield from _agents(each, seen)
+    for tool in agent.tools.values():
+        for below in started_by(getattr(tool, "forward", None), _is_agent):
+            yield from _agents(below, seen)
+
+
+def _is_agent(value: Any) -> bool:
+    return isinstance(getattr(value, "tools", None), dict) and hasattr(value, "managed_agents")
 
 
 def _refuse_elsewhere(agent: Any) -> None:

@@ -14,9 +14,11 @@ from functools import cache
 from typing import Any
 
 from kiff_guard.adapters import ArgumentsDoNotFit, framework
-from kiff_guard.attempts import Newest
+from kiff_guard.adapters.holding import started_by
+from kiff_guard.arguments import same
 from kiff_guard.decision import ERROR, OBSERVED, Decision
 from kiff_guard.guard import Guard
+from kiff_guard.newest import Newest
 
 ADAPTER = "strands"
 EXTRA = "strands"
@@ -41,9 +43,10 @@ def hook(guard: Guard, *, fail_closed: bool | None = None) -> Any:
 
 
 def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None) -> Any:
-    """Guards an agent that is there already, and the agents below it: those that are tools, a graph's, a swarm's.
+    """Guards an agent that is there already, and the agents below it: those that are tools, a graph's, a swarm's, and
+    those that a tool's function names or holds. Returns it.
 
-    Returns it. An agent that a function tool runs is one of its own: attach it, too.
+    An agent that a function comes by in another way is one of its own: attach it, too.
     """
     seen: set[int] = set()
     left = [agent]
@@ -57,8 +60,20 @@ def attach(guard: Guard, agent: Any, *, fail_closed: bool | None = None) -> Any:
             left += [getattr(node, "executor", node) for node in nodes.values()]
             continue
         each.hooks.add_hook(hook(guard, fail_closed=fail_closed))
-        left += [tool.agent for tool in each.tool_registry.registry.values() if hasattr(tool, "agent")]
+        left += [below for tool in each.tool_registry.registry.values() for below in _below(tool)]
     return agent
+
+
+def _below(tool: Any) -> list[Any]:
+    if hasattr(tool, "agent"):
+        return [tool.agent]
+    return list(started_by(getattr(tool, "_tool_func", None), _runs_by_itself))
+
+
+def _runs_by_itself(value: Any) -> bool:
+    """Is it an agent, a graph or a swarm?"""
+    is_agent = hasattr(value, "tool_registry") and hasattr(value, "hooks")
+    return is_agent or (isinstance(getattr(value, "nodes", None), dict) and hasattr(type(value), "invoke_async"))
 
 
 def kiff_hook_provider(guard: Guard, fail_closed: bool | None = None) -> Any:
@@ -198,6 +213,10 @@ class GuardedTool:
         """Every event unchanged and as it comes. Strands reads no further than the result, so it is settled before."""
         guard, last = self.kiff.guard, None
         args, fits = _arguments(self.inner, tool_use)
+        if guard.mode == "enforce" and decision.args_hash and not same(args, decision.args_hash):
+            await guard.asettle(decision, args=args, status="not_run")
+            yield _refused(tool_use, f"`{self.inner.tool_name}` was changed after KIFF decided on it; it did not run")
+            return
         events = self.inner.stream(tool_use, state, **kwargs)
         try:
             async for event in events:

@@ -40,6 +40,7 @@ class Scene:
             the model ends with text.
         cancel: set by a tool's body when the run is to be cancelled: `stoppable` does it for an asyncio run.
         session: the conversation's id, where the framework has one (thread, session, run id).
+        also: more guards to attach behind the first, in this order; only for a driver with `stacks`.
     """
 
     guard: Guard
@@ -47,6 +48,12 @@ class Scene:
     turns: Sequence[Sequence[ToolCall]]
     cancel: threading.Event | None = None
     session: str = "session-1"
+    also: Sequence[Guard] = ()
+
+    @property
+    def guards(self) -> tuple[Guard, ...]:
+        """Every guard, in the order in which they are attached."""
+        return (self.guard, *self.also)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,9 @@ class Driver(Protocol):
     `async aplay(scene) -> Played`: the framework's asynchronous way, if it has one. What can be is checked both ways.
     `version: str`: the framework's version, for the table.
     `streams: bool`: its tools may be (async) generators.
+    `stacks: bool`: it attaches all of `scene.guards`, not the first alone.
     `hides_errors: bool`: the model is never told what a tool's exception said.
+    `names_errors: bool`: the guard sees a tool's own exception, so its receipt names that one's class.
     `error_tool: Callable`: a tool that says by its result, not by an exception, that it failed.
     """
 

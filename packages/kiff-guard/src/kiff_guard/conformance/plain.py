@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from kiff_guard.conformance.driver import Played, Scene, ToolCall, stoppable
 from kiff_guard.decision import Decision, Hold
+from kiff_guard.guard import Guard
 
 
 def error_tool(order_id: str) -> dict[str, Any]:
@@ -77,6 +79,8 @@ class Loop:
     name = "loop"
     lacks: Mapping[str, str] = {}
     streams = True
+    stacks = True
+    names_errors = True
     error_tool = staticmethod(error_tool)
     version = f"Python {'.'.join(platform.python_version_tuple()[:2])}"
 
@@ -131,8 +135,10 @@ class Middleware(Loop):
 
     def say(self, scene: Scene, call: ToolCall) -> Any:
         try:
-            result = scene.guard.evaluate(call.tool, call.args, lambda: body(scene, call), **about(scene, call))
-            return text(result)
+            run = partial(body, scene, call)
+            for guard in reversed(each_once(scene)):
+                run = partial(guard.evaluate, call.tool, call.args, run, **about(scene, call))
+            return text(run())
         except Hold as hold:
             return hold.decision if hold.decision.needs_approval else str(hold)
         except Exception as error:  # noqa: BLE001  # as most frameworks do, the model is told
@@ -140,8 +146,10 @@ class Middleware(Loop):
 
     async def asay(self, scene: Scene, call: ToolCall) -> Any:
         try:
-            result = await scene.guard.aevaluate(call.tool, call.args, lambda: body(scene, call), **about(scene, call))
-            return await atext(result)
+            run = partial(body, scene, call)
+            for guard in reversed(each_once(scene)):
+                run = partial(guard.aevaluate, call.tool, call.args, run, **about(scene, call))
+            return await atext(run())
         except Hold as hold:
             return hold.decision if hold.decision.needs_approval else str(hold)
         except Exception as error:  # noqa: BLE001
@@ -154,37 +162,59 @@ class Vote(Loop):
     name = "core (vote)"
 
     def say(self, scene: Scene, call: ToolCall) -> Any:
-        try:
-            decision = scene.guard.decide_only(call.tool, call.args, call_id=call.call_id, session=scene.session)
-        except Exception as error:  # noqa: BLE001  # a guard that breaks has not allowed anything
-            return f"withheld: {error}"
-        if decision.withheld:
-            return decision if decision.needs_approval else decision.explain()
+        votes: list[tuple[Guard, Decision]] = []
+        for guard in each_once(scene):
+            try:
+                decision = guard.decide_only(call.tool, call.args, call_id=call.call_id, session=scene.session)
+            except Exception as error:  # noqa: BLE001  # a guard that breaks has not allowed anything
+                return self._outvoted(votes, f"withheld: {error}")
+            if decision.withheld:
+                return self._outvoted(votes, decision if decision.needs_approval else decision.explain())
+            votes.append((guard, decision))
         try:
             result = text(body(scene, call))
         except Exception as error:  # noqa: BLE001
-            scene.guard.settle(decision, error=error)
+            for guard, decision in votes:
+                guard.settle(decision, error=error)
             return f"error: {error}"
-        scene.guard.settle(decision, result=result, status=status(result))
+        for guard, decision in votes:
+            guard.settle(decision, result=result, status=status(result))
         return result
 
     async def asay(self, scene: Scene, call: ToolCall) -> Any:
-        try:
-            decision = await scene.guard.adecide_only(call.tool, call.args, call_id=call.call_id, session=scene.session)
-        except Exception as error:  # noqa: BLE001
-            return f"withheld: {error}"
-        if decision.withheld:
-            return decision if decision.needs_approval else decision.explain()
+        votes: list[tuple[Guard, Decision]] = []
+        for guard in each_once(scene):
+            try:
+                decision = await guard.adecide_only(call.tool, call.args, call_id=call.call_id, session=scene.session)
+            except Exception as error:  # noqa: BLE001
+                return self._outvoted(votes, f"withheld: {error}")
+            if decision.withheld:
+                return self._outvoted(votes, decision if decision.needs_approval else decision.explain())
+            votes.append((guard, decision))
         try:
             result = await atext(body(scene, call))
         except asyncio.CancelledError as error:
-            scene.guard.settle(decision, error=error)
+            for guard, decision in votes:
+                guard.settle(decision, error=error)
             raise
         except Exception as error:  # noqa: BLE001
-            await scene.guard.asettle(decision, error=error)
+            for guard, decision in votes:
+                await guard.asettle(decision, error=error)
             return f"error: {error}"
-        await scene.guard.asettle(decision, result=result, status=status(result))
+        for guard, decision in votes:
+            await guard.asettle(decision, result=result, status=status(result))
         return result
+
+    def _outvoted(self, votes: list[tuple[Guard, Decision]], told: Any) -> Any:
+        """One guard said no: what the others allowed did not run."""
+        for guard, decision in votes:
+            guard.settle(decision, status="not_run")
+        return told
+
+
+def each_once(scene: Scene) -> list[Guard]:
+    """The guards to ask: one that was attached twice is asked once."""
+    return list(dict.fromkeys(scene.guards))
 
 
 def about(scene: Scene, call: ToolCall) -> dict[str, Any]:

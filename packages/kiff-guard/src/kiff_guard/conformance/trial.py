@@ -40,6 +40,7 @@ class Stage:
 
     Attributes:
         beside: what goes on in the event loop beside an asynchronous run.
+        also: more guards, behind the first.
     """
 
     trial: Trial
@@ -48,6 +49,7 @@ class Stage:
     world: World
     played: list[Played] = field(default_factory=list)
     beside: Callable[[], Coroutine[Any, Any, None]] | None = None
+    also: tuple[Guard, ...] = ()
 
     def play(self, *turns: Iterable[ToolCall] | ToolCall, session: str = "session-1") -> Played:
         """Plays one run; a turn of one call may stand alone."""
@@ -63,7 +65,7 @@ class Stage:
         asked = [[turn] if isinstance(turn, ToolCall) else list(turn) for turn in turns]
         used = {each.tool for turn in asked for each in turn}
         given = {name: tool for name, tool in tools.items() if name in used} or {"refund": tools["refund"]}
-        scene = Scene(self.guard, given, asked, self.world.cancel, session)
+        scene = Scene(self.guard, given, asked, self.world.cancel, session, self.also)
         played = self.trial.play(scene, self.beside)
         self.played.append(played)
         return played

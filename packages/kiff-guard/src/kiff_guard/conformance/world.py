@@ -11,6 +11,9 @@ from typing import Any
 LONG_SECONDS = 20.0
 """How long a tool waits to be cancelled before it gives up: no test waits for it."""
 
+USUAL_AMOUNT = 500.0
+"""What `pay` pays if it is told no amount."""
+
 
 class ToolBroke(Exception):
     """What a tool of the suite raises."""
@@ -71,6 +74,11 @@ class World:
             begins("refund", order_id=order_id, amount=amount)
             return done("refund", order_id)
 
+        def pay(order_id: str, amount: float = USUAL_AMOUNT) -> str:
+            """Pay for an order; the usual amount if none is given."""
+            begins("pay", order_id=order_id, amount=amount)
+            return done("pay", order_id)
+
         def delete_account(account_id: str) -> str:
             """Delete an account for good."""
             begins("delete_account", account_id=account_id)
@@ -118,6 +126,12 @@ class World:
             await asyncio.sleep(0)
             return done("refund_slowly", order_id)
 
+        async def explode_slowly(order_id: str) -> str:
+            """Wait, and fail."""
+            begins("explode_slowly", order_id=order_id)
+            await asyncio.sleep(0)
+            raise ToolBroke(broken(order_id))
+
         async def wait_for_ever(order_id: str) -> str:
             """Wait until the run is cancelled."""
             begins("wait_for_ever", order_id=order_id)
@@ -145,8 +159,8 @@ class World:
             await asyncio.sleep(LONG_SECONDS)
             yield chunks(order_id)[1]
 
-        made = (refund, delete_account, send_email, assign, label, charge, explode, flaky)
-        waiting = (refund_slowly, wait_for_ever, count_up, break_off, drip)
+        made = (refund, pay, delete_account, send_email, assign, label, charge, explode, flaky)
+        waiting = (refund_slowly, explode_slowly, wait_for_ever, count_up, break_off, drip)
         return {tool.__name__: tool for tool in (*made, *waiting)}
 
 

@@ -40,7 +40,7 @@ def run(words: list[str]) -> int:
         if asked.verb == "doctor":
             from kiff_guard.hooks.doctor import examine
 
-            return examine(asked.dialect, os.environ, _say)
+            return examine(asked.dialect, os.environ, _say, asked.config)
         return _install(asked)
     except (ConfigurationError, OSError) as error:
         sys.stderr.write(f"kiff-hook: {error}\n")

@@ -1,4 +1,8 @@
-"""`kiff-hook doctor`: is the hook in place, does it answer, and does it say no when it should?"""
+"""`kiff-hook doctor`: is the hook in place, does it answer, and does it say no when it should?
+
+INVARIANT: a project says neither what is run here, nor to whom the key is shown: whoever looks into a project may not
+trust it yet.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,8 @@ from typing import Any, NamedTuple
 
 from kiff_guard.errors import ConfigurationError, GuardError
 from kiff_guard.hooks.install import installed
-from kiff_guard.hooks.places import PLACES
-from kiff_guard.hooks.settings import Settings, read
+from kiff_guard.hooks.places import PLACES, command
+from kiff_guard.hooks.settings import Settings, main_file, read
 
 WAIT_SECONDS = 30
 
@@ -24,6 +28,7 @@ class Found(NamedTuple):
     """One hook that is installed.
 
     Args:
+        command: its command line; "" if it was not run, because it may be anybody's.
         well: everything about it is as it should be.
     """
 
@@ -31,12 +36,16 @@ class Found(NamedTuple):
     well: bool
 
 
-def examine(dialect: str, environment: Mapping[str, str], say: Say) -> int:
-    """Looks at everything and says what it finds. Returns 0 if all of it is well."""
+def examine(dialect: str, environment: Mapping[str, str], say: Say, config: str = "") -> int:
+    """Looks at everything and says what it finds. Returns 0 if all of it is well.
+
+    Args:
+        config: settings that the user names, which a project's hook may name too.
+    """
     found, good = [], True
     for where in ("user", "project"):
         try:
-            each = _place(dialect, where, environment, say)
+            each = _place(dialect, where, environment, say, config)
         except ConfigurationError as error:
             say(f"no: {error}")
             good = False
@@ -46,12 +55,16 @@ def examine(dialect: str, environment: Mapping[str, str], say: Say) -> int:
         say(f"no: no hook is installed; run `kiff-hook install {dialect}`")
         return 1
     good = all([good, *(each.well for each in found)])
-    for mode, config in {_told(each.command) for each in found}:
-        good = _settings(mode, config, environment, say) and good
+    asking = {each.command for each in found if each.command and _told(each.command)[0] != "observe"}
+    if len(asking) > 1:
+        say("no: the user's hook and the project's both ask, and KIFF lets a call run once: every one is withheld")
+        good = False
+    for mode, named in {_told(each.command) for each in found if each.command}:
+        good = _settings(mode, named, environment, say) and good
     return 0 if good else 1
 
 
-def _place(dialect: str, where: str, environment: Mapping[str, str], say: Say) -> Found | None:
+def _place(dialect: str, where: str, environment: Mapping[str, str], say: Say, config: str) -> Found | None:
     """The hook in one settings file; None if there is none.
 
     Raises:
@@ -68,13 +81,33 @@ def _place(dialect: str, where: str, environment: Mapping[str, str], say: Say) -
             say(f"no: {path} has {len(mine)} hooks of ours for {event}; run `kiff-hook install` again")
             good = False
         elif event in place.before:
-            [line] = place.commands(mine[0])
+            [written] = place.commands(mine[0])
+            if where == "project" and not _is_ours(dialect, written, environment, config):
+                say(f"no: {path} has a hook that `kiff-hook install` did not write so, and it was not run: {written!r}")
+                good = False
+                continue
+            line = written
             good = _entry(dialect, path, event, mine[0], say) and good
     return Found(line, good)
 
 
+def _is_ours(dialect: str, line: str, environment: Mapping[str, str], config: str) -> bool:
+    """Is it this program, with nothing before or after it, and the user's own settings?"""
+    try:
+        mode, named = _told(line)
+        users = {"", main_file("", environment), os.path.abspath(config) if config else ""}
+    except (ValueError, ConfigurationError):
+        return False
+    place, own = PLACES[dialect], command(dialect, mode, named)
+    return named in users and [line] == place.commands(place.entry(own, mode, True))
+
+
 def _told(line: str) -> tuple[str, str]:
-    """What the command line says: --mode and --config."""
+    """What the command line says: --mode and --config.
+
+    Raises:
+        ValueError: it is none.
+    """
     words = shlex.split(line)
     if words[:2] == ["sh", "-c"] and len(words) == 3:
         words = shlex.split(words[2])

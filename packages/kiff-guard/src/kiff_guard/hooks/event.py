@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from kiff_guard.errors import GuardError
 from kiff_guard.strict_json import no_number, once
 
-BYTES_LIMIT = 4 * 1024 * 1024
+BYTES_LIMIT = 32 * 1024 * 1024
+"""After a call the whole of its result is in the event: a picture, a page."""
 ID_LIMIT = 512
 
 # the moments of a call

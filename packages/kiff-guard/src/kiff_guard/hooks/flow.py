@@ -8,32 +8,39 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from kiff_guard.decision import Decision
 from kiff_guard.errors import ConfigurationError, LedgerError
 from kiff_guard.guard import Guard
 from kiff_guard.hooks.dialects import Dialect
-from kiff_guard.hooks.event import AFTER, BEFORE, BYTES_LIMIT, Event, payload
+from kiff_guard.hooks.event import AFTER, BEFORE, BYTES_LIMIT, END, Event, payload
 from kiff_guard.hooks.kept import Kept
 from kiff_guard.hooks.reply import Reply
 from kiff_guard.hooks.secrets import redacting
-from kiff_guard.hooks.settings import Settings, fits, read
+from kiff_guard.hooks.settings import Settings, enforces_already, fits, owned, read
 
 SHARE = 0.8
 """Of the deadline, what asking KIFF may take; the rest is for the answer."""
-PROJECT_VARIABLES = ("CLAUDE_PROJECT_DIR", "GEMINI_PROJECT_DIR", "CURSOR_PROJECT_DIR")
+PROJECT_VARIABLES = {
+    "claude-code": "CLAUDE_PROJECT_DIR",
+    "gemini": "GEMINI_PROJECT_DIR",
+    "cursor": "CURSOR_PROJECT_DIR",
+}
+"""What each agent says which project it is in. An agent that another one started has the other's variable too."""
 
 
 def answer(reply: Reply, mode: str, config: str, environment: Mapping[str, str]) -> None:
     """Reads one event from stdin and answers it. Whatever is raised in here is for `Reply.broken`."""
-    project = next((environment[name] for name in PROJECT_VARIABLES if environment.get(name)), os.getcwd())
+    project = environment.get(PROJECT_VARIABLES.get(reply.dialect.name, ""), "") or os.getcwd()
+    reply.blocks = reply.blocks or enforces_already(config, environment)
     settings = read(mode, config, environment, project)
     reply.blocks = settings.enforces
     reply.within(settings.deadline_seconds)
     told = payload(_stdin())
+    reply.answers(told.get("hook_event_name"))
     event = reply.dialect.event(told)
-    reply.event, reply.late = event.name, event.moment != BEFORE
     Turn(reply, settings, event).take()
 
 
@@ -105,9 +112,9 @@ class Turn:
             if kept is None:
                 raise LedgerError("there is no state folder")
             kept.put(_key(self.event), decision.receipt_id, told)
-        except LedgerError:
+        except BaseException as error:  # in enforce the agent is told no, whatever it is
             guard.settle(guard.adopt(told), status="not_run" if self.settings.enforces else "unknown")
-            if self.settings.enforces:
+            if self.settings.enforces or not isinstance(error, LedgerError):
                 raise
 
     def _after(self) -> None:
@@ -119,7 +126,7 @@ class Turn:
             else:
                 more: dict[str, Any] = {} if event.result is None else {"result": event.result}
                 guard.settle(guard.adopt(told), status=event.status, args=event.args, error=_error(event), **more)
-        elif kept:
+        elif event.moment == END and kept:
             for told in kept.rest():
                 guard.settle(guard.adopt(told), status="unknown")
         guard.flush()
@@ -128,6 +135,8 @@ class Turn:
 
     def _unseen(self, guard: Guard) -> None:
         """A call ended whose beginning this hook did not see, or does not remember."""
+        if self.event.status == "not_run":  # an agent that was told no says so once more: the receipt is there
+            return
         outcome = "failed_open" if self.settings.enforces else "observed"
         reason = "unseen: the call ended, and the hook knows of no decision on it" if self.settings.enforces else ""
         decision = Decision(outcome, reason, tool=self.event.tool)
@@ -193,12 +202,22 @@ def _stdin() -> bytes:
     """What the agent wrote; one byte more than may be, if it is too much."""
     parts, size = [], 0
     while size <= BYTES_LIMIT:
-        part = os.read(0, 65_536)
+        try:
+            part = os.read(0, 65_536)
+        except BlockingIOError:  # the agent's end and this one are the same to the system, and it asked not to wait
+            _wait_for_stdin()
+            continue
         if not part:
             break
         parts.append(part)
         size += len(part)
     return b"".join(parts)
+
+
+def _wait_for_stdin() -> None:
+    import select
+
+    select.select([0], [], [])
 
 
 def _tool_map(tools: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -214,6 +233,8 @@ def _ledger(path: str) -> Any:
     from kiff_guard.ledgers.jsonl import JSONLLedger
 
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    with suppress(FileNotFoundError):  # somebody else's would be theirs to read, and to write anew
+        owned(path, os.stat(path), "receipts", 0o022)
     return JSONLLedger(path)
 
 

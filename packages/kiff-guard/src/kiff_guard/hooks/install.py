@@ -69,10 +69,14 @@ def carry_out(planned: Change) -> Change:
     """Writes it, all or nothing, and keeps what was there before.
 
     Raises:
-        OSError: it cannot be written; the file is as it was.
+        ConfigurationError: somebody else has written it meanwhile. OSError: it cannot be written. It is as it was.
     """
     if not planned.changes or planned.after is None:
         return planned
+    if _text(planned.path) != planned.before:
+        raise ConfigurationError(
+            f"{planned.path} was written by somebody else just now; nothing was changed, run it again"
+        )
     folder = os.path.dirname(planned.path)
     os.makedirs(folder, exist_ok=True)
     mode, backup = 0o644, ""

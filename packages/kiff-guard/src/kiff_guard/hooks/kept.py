@@ -23,10 +23,15 @@ HELD_SECONDS = 7 * 86_400.0
 SWEEP_SECONDS = 60.0
 FILES_LIMIT = 5_000
 BYTES_LIMIT = 16_384
+TRIES = 5
 SWEEP_LIMIT = 50
 """How much one process tidies up: the agent waits for it."""
 
 _HELD, _SWEPT = "held", "swept"
+
+
+class Gone(LedgerError):
+    """The folder is not there."""
 
 
 class Kept:
@@ -54,8 +59,15 @@ class Kept:
         Raises:
             LedgerError: it cannot be written.
         """
-        _private(self._session)
-        _write(os.path.join(self._session, f"{_name(*call)}-{time.time_ns():020d}-{receipt_id[-12:]}"), told)
+        path = os.path.join(self._session, f"{_name(*call)}-{time.time_ns():020d}-{receipt_id[-12:]}")
+        for _ in range(TRIES):
+            _private(self._session)
+            try:
+                _write(path, told)
+            except Gone:  # another hook found the folder empty, and took it away
+                continue
+            return
+        raise LedgerError(f"the state folder {self._session} is taken away again and again")
 
     def take(self, call: tuple[str, ...]) -> dict[str, Any] | None:
         """The oldest open call that is known by this, and nobody else's from now on; None if there is none."""
@@ -99,7 +111,7 @@ class Kept:
         When there are too many files, the oldest go early: as unknown, as they would have gone later.
         """
         marker = os.path.join(self.folder, _SWEPT)
-        if now - _touched(marker) < SWEEP_SECONDS:
+        if 0 <= now - _touched(marker) < SWEEP_SECONDS:  # a clock that went back sweeps at once, and not after years
             return
         with suppress(OSError):
             os.close(os.open(marker, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -150,7 +162,7 @@ def _write(path: str, told: dict[str, Any]) -> None:
     """All of it or nothing.
 
     Raises:
-        LedgerError: it cannot be written.
+        Gone: its folder is not there. LedgerError: it cannot be written.
     """
     raw = json.dumps(told).encode()
     if len(raw) > BYTES_LIMIT:
@@ -159,26 +171,32 @@ def _write(path: str, told: dict[str, Any]) -> None:
     try:
         file = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.write(file, raw)
+            left = memoryview(raw)
+            while left:  # a disk that is almost full takes some of it
+                left = left[os.write(file, left) :]
         finally:
             os.close(file)
         os.replace(half, path)
     except OSError as error:
         with suppress(OSError):
             os.unlink(half)
-        raise LedgerError(f"the state file {path} cannot be written: {error}") from error
+        kind = Gone if isinstance(error, FileNotFoundError) else LedgerError
+        raise kind(f"the state file {path} cannot be written: {error}") from error
 
 
 def _claimed(path: str) -> dict[str, Any] | None:
-    """What a file says, to the one who takes it; None to everybody else. Half-written files are only cleared away."""
+    """What a file says, to the one who takes it; None to everybody else. Half-written files are only cleared away.
+
+    Whoever removes it has taken it. Until then another process may take it out of this one's hands: the files of one
+    that died have to be taken too.
+    """
     mine = f"{path}.{os.getpid()}.taken"
     try:
         os.rename(path, mine)
+        told = None if ".half" in path else _read(mine)
+        os.unlink(mine)
     except OSError:
         return None
-    told = None if ".half" in path else _read(mine)
-    with suppress(OSError):
-        os.unlink(mine)
     return told
 
 
@@ -206,8 +224,7 @@ def _touched(path: str) -> float:
 
 
 def _forget_old(folder: str, before: float) -> None:
-    for name in _listed(folder)[:SWEEP_LIMIT]:
-        path = os.path.join(folder, name)
-        if _touched(path) < before:
-            with suppress(OSError):
-                os.unlink(path)
+    old = [path for name in _listed(folder) if _touched(path := os.path.join(folder, name)) < before]
+    for path in old[:SWEEP_LIMIT]:
+        with suppress(OSError):
+            os.unlink(path)

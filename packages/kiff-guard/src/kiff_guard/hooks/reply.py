@@ -15,6 +15,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from kiff_guard.hooks.dialects import Dialect
+from kiff_guard.hooks.event import BEFORE
 
 ANSWERED, COMPLAINS, BLOCKS = 0, 1, 2
 """Exit statuses. 1 shows a message and stops nothing: it is for what came too late to be stopped."""
@@ -27,9 +28,8 @@ class Reply:
 
     Attributes:
         blocks: a failure withholds. False in observe, where nothing that fails stops a tool.
-        event: the agent's name of the event that is answered, as soon as it is known.
+        event: the agent's name of the event that is answered; of the one before a call, until it is known.
         late: the call ran already: a failure can only be complained about.
-        status: the exit status.
     """
 
     def __init__(self, dialect: Dialect, stdout: int | None) -> None:
@@ -38,10 +38,22 @@ class Reply:
         self.blocks = True
         self.event = dialect.first
         self.late = False
-        self.status = BLOCKS
+        self._knows = False
+        self._status: int | None = None
         self._turn = Lock()
         self._begun = time.monotonic()
         self._seconds = 0.0
+
+    @property
+    def status(self) -> int:
+        """The exit status. Until an answer is out it is no where it has to be: a process that ends now says it."""
+        if self._status is not None:
+            return self._status
+        return BLOCKS if self._guards else ANSWERED
+
+    @property
+    def _guards(self) -> bool:
+        return self.blocks and not self.late
 
     def arm(self, seconds: float) -> None:
         """From now on a signal, or the end of the time, is answered too. `within` says another time later.
@@ -57,6 +69,12 @@ class Reply:
     def within(self, seconds: float) -> None:
         """How long this process may take, from its start."""
         self._seconds = seconds
+
+    def answers(self, name: Any) -> None:
+        """Which event it is, before anything else is looked at in it: what ran is not told to have been withheld."""
+        moment = self.dialect.moments.get(name) if isinstance(name, str) else None
+        if moment is not None:
+            self.event, self.late, self._knows = name, moment != BEFORE, True
 
     def allow(self) -> None:
         """No objection."""
@@ -80,7 +98,8 @@ class Reply:
         elif self.late:
             self._give({}, f"kiff-hook: {why}", COMPLAINS)
         else:
-            text = f"KIFF withheld the call: error: {why}; it did not run"
+            end = "it did not run" if self._knows else "if it has not run yet, it does not run"
+            text = f"KIFF withheld the call: error: {why}; {end}"
             self._give(self.dialect.deny(self.event, text), text, BLOCKS)
 
     def note(self, text: str) -> None:
@@ -90,37 +109,44 @@ class Reply:
     def _give(self, answer: dict[str, Any], message: str, status: int) -> None:
         if not self._turn.acquire(blocking=False):
             return
-        guarded = self.blocks and not self.late
-        self.status = BLOCKS if guarded else status  # until the answer is out: a process that ends now must not say yes
+        if not self._guards:
+            self._status = status
         if message:
             self.note(message)
         if _write(self._stdout, json.dumps(answer).encode() + b"\n"):
-            self.status = status
-        elif guarded:
+            self._status = status
+        elif self._guards:
             self.note("KIFF withheld the call: the answer could not be written")
 
     def _stopped(self, number: int, frame: Any) -> None:
-        self.broken(f"the hook was stopped by signal {number}")
-        os._exit(self.status)
+        try:
+            self.broken(f"the hook was stopped by signal {number}")
+        finally:
+            os._exit(self.status)
 
     def _out_of_time(self) -> None:
         """Waits in short steps: the time may be changed meanwhile."""
         while (left := self._begun + self._seconds - time.monotonic()) > 0:
             time.sleep(min(left, STEP_SECONDS))
-        self.broken(f"there was no answer within {self._seconds:g} seconds")
-        os._exit(self.status)
+        try:
+            self.broken(f"there was no answer within {self._seconds:g} seconds")
+        finally:
+            os._exit(self.status)
 
 
 def take_stdout() -> int | None:
-    """Stdout, for the answer alone: what else of this process writes there is heard on stderr. None: it is closed."""
-    try:
-        os.fstat(STDERR)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STDERR)
+    """Stdout, for the answer alone: what else of this process writes there is heard on stderr. None: it is closed.
+
+    It is taken before anything is opened: a file that is opened while stdout is closed gets its number.
+    """
     try:
         stdout = os.dup(STDOUT)
     except OSError:
         stdout = None
+    try:
+        os.fstat(STDERR)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDERR)
     os.dup2(STDERR, STDOUT)
     sys.stdout = sys.stderr
     return stdout

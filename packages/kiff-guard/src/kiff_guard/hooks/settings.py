@@ -1,8 +1,10 @@
 """What `kiff-hook` is told to do. One file says it, and the agent that is guarded is not the one to write it.
 
-    1. /etc/kiff/guard.json, where there is one: it decides alone, and nothing below is read.
+    1. /etc/kiff/guard.json, where there is one: it decides alone, and nothing below is read; no variable has a say.
     2. --config FILE, else $KIFF_GUARD_CONFIG, else ~/.config/kiff/guard.json.
     3. .kiff/guard.json of the project, beside either of them: it can only make things stricter.
+
+What a file says, no variable says otherwise: a project can set variables of the agent that works in it.
 
 INVARIANT: enforce wins. Whoever says enforce, the command line, the file or the project, nothing else takes it back.
 """
@@ -45,6 +47,7 @@ _FIELDS = {
 }
 _BINDING = {"action", "entity_type", "entity_arg", "entity_id", "aliases", "parameters"}
 _PROJECT_FIELDS = {"mode", "withheld"}
+_PATHS = ("key_file", "receipts", "state")
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ def read(flag: str, path: str, environment: Mapping[str, str], project: str) -> 
         ConfigurationError: there is nothing to go by, or it cannot be trusted or understood.
     """
     found = main_file(path, environment)
+    if found == MANAGED:
+        environment = _without_variables(environment)
     told = _told(found) if found else {}
     _check(told, found)
     own, tightened = _project(project, environment)
@@ -112,11 +117,11 @@ def read(flag: str, path: str, environment: Mapping[str, str], project: str) -> 
     if not modes:
         message = "neither --mode nor a settings file says whether to observe or to enforce"
         raise ConfigurationError(f"{message}; run `kiff-hook install`, or write {_home(environment)}")
-    places = _places(environment)
+    key_file, receipts, state = (_path(told.get(each, ""), found, environment) for each in _PATHS)
     return Settings(
         mode="enforce" if "enforce" in modes else "observe",
         url=told.get("url") or environment.get("KIFF_URL", ""),
-        key=environment.get("KIFF_API_KEY", "") or _key(told.get("key_file", ""), found),
+        key=_key(key_file) if key_file else environment.get("KIFF_API_KEY", ""),
         agent=told.get("agent", ""),
         tools=told.get("tools", {}),
         ungoverned=tuple(told.get("ungoverned", ())),
@@ -124,12 +129,24 @@ def read(flag: str, path: str, environment: Mapping[str, str], project: str) -> 
         redact=tuple(told.get("redact", ())),
         errors=told.get("errors", "unknown"),
         unmapped=told.get("unmapped", "withhold"),
-        receipts=_path(told.get("receipts", ""), found) or places[0],
-        state=_path(told.get("state", ""), found) or places[1],
+        receipts=receipts or os.path.join(_states(environment), "receipts.jsonl"),
+        state=state or os.path.join(_states(environment), "hooks"),
         deadline_seconds=float(told.get("deadline_seconds", DEADLINE_SECONDS)),
         defer=told.get("defer", False) and _is_unattended(environment),
         source=" and ".join(filter(None, (found, own))),
     )
+
+
+def enforces_already(path: str, environment: Mapping[str, str]) -> bool:
+    """Does the file that decides say enforce, whatever is wrong with all the rest?
+
+    The machine's own that cannot be read may say so too.
+    """
+    try:
+        found = main_file(path, environment)
+        return bool(found) and _told(found).get("mode") == "enforce"
+    except ConfigurationError:
+        return _is_there(MANAGED)
 
 
 def fits(tool: str, patterns: tuple[str, ...]) -> bool:
@@ -142,14 +159,46 @@ def fits(tool: str, patterns: tuple[str, ...]) -> bool:
 
 
 def main_file(path: str, environment: Mapping[str, str]) -> str:
-    """The file that decides; "" where there is none and none was asked for."""
-    if os.path.lexists(MANAGED):
+    """The file that decides; "" where there is none and none was asked for.
+
+    Raises:
+        ConfigurationError: a path means one thing here and another thing there.
+    """
+    if _is_there(MANAGED):
         return MANAGED
-    named = path or environment.get("KIFF_GUARD_CONFIG", "")
+    if path:
+        return os.path.abspath(_expanded(path, environment))
+    named = environment.get("KIFF_GUARD_CONFIG", "")
     if named:
-        return os.path.abspath(os.path.expanduser(named))
+        named = _expanded(named, environment)
+        if not os.path.isabs(named):
+            raise ConfigurationError("KIFF_GUARD_CONFIG must be a whole path: the project must not say what it means")
+        return named
     home = _home(environment)
-    return home if os.path.lexists(home) else ""
+    return home if _is_there(home) else ""
+
+
+def _is_there(path: str) -> bool:
+    """Is anything at the path? What cannot be looked at is: nobody frees himself by locking it away."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _without_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """What is left of the environment where the machine's settings decide: how the agent was started, and who it is."""
+    kept = {name: value for name, value in environment.items() if name.startswith("CLAUDE_CODE_")}
+    try:
+        import pwd
+
+        kept["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
+    except (ImportError, KeyError):  # no such users here: `~` is where the system says
+        kept["HOME"] = environment.get("HOME", "")
+    return kept
 
 
 def _is_unattended(environment: Mapping[str, str]) -> bool:
@@ -159,14 +208,34 @@ def _is_unattended(environment: Mapping[str, str]) -> bool:
 
 
 def _home(environment: Mapping[str, str]) -> str:
-    base = environment.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    base = _base("XDG_CONFIG_HOME", environment) or _expanded("~/.config", environment)
     return os.path.join(base, "kiff", "guard.json")
 
 
-def _places(environment: Mapping[str, str]) -> tuple[str, str]:
-    """Where receipts and the state are kept, unless the settings say."""
-    base = environment.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(base, "kiff", "receipts.jsonl"), os.path.join(base, "kiff", "hooks")
+def _states(environment: Mapping[str, str]) -> str:
+    """The folder of receipts and of the state, unless the settings say."""
+    return os.path.join(_base("XDG_STATE_HOME", environment) or _expanded("~/.local/state", environment), "kiff")
+
+
+def _base(name: str, environment: Mapping[str, str]) -> str:
+    """A folder of the XDG specification, which has it that a path that is not whole is none."""
+    given = environment.get(name, "")
+    return given if os.path.isabs(given) else ""
+
+
+def _expanded(name: str, environment: Mapping[str, str]) -> str:
+    """A path that may begin with `~`.
+
+    Raises:
+        ConfigurationError: nobody knows where home is; it would be a folder named `~` of the project.
+    """
+    if name != "~" and not name.startswith("~" + os.sep):
+        return os.path.expanduser(name)
+    home = environment.get("HOME", "") if os.name == "posix" else ""
+    home = home or os.path.expanduser("~")
+    if not os.path.isabs(home):
+        raise ConfigurationError(f"there is no home folder, and `{name}` is in it; set HOME to a whole path")
+    return home + name[1:]
 
 
 def _project(folder: str, environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
@@ -175,11 +244,11 @@ def _project(folder: str, environment: Mapping[str, str]) -> tuple[str, dict[str
     Raises:
         ConfigurationError: it says anything else.
     """
-    home = os.path.expanduser("~")
+    home = environment.get("HOME", "") or os.path.expanduser("~")
     here = os.path.abspath(folder) if folder else ""
     while here and here != home:
         path = os.path.join(here, PROJECT)
-        if os.path.lexists(path):
+        if _is_there(path):
             told = _told(path, trusted=False)
             more = sorted(set(told) - _PROJECT_FIELDS)
             if more or told.get("mode", "enforce") != "enforce":
@@ -203,7 +272,7 @@ def _told(path: str, *, trusted: bool = True) -> dict[str, Any]:
     try:
         raw, found = _bytes(path)
         if trusted:
-            _owned(path, found, "settings", stat.S_IWGRP | stat.S_IWOTH)
+            owned(path, found, "settings", stat.S_IWGRP | stat.S_IWOTH)
         told = json.loads(raw.decode("utf-8"), object_pairs_hook=once)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, ConfigurationError):
@@ -231,7 +300,7 @@ def _bytes(path: str) -> tuple[bytes, os.stat_result]:
     return raw, found
 
 
-def _owned(path: str, found: os.stat_result, what: str, forbidden: int) -> None:
+def owned(path: str, found: os.stat_result, what: str, forbidden: int) -> None:
     """
     Raises:
         ConfigurationError: somebody else could have written it, or could read a key.
@@ -288,24 +357,28 @@ def _check_binding(tool: str, binding: Any, path: str) -> None:
         raise ConfigurationError(f"{where} {message}")
 
 
-def _key(path: str, settings: str) -> str:
-    """The key in a file that nobody else can read."""
-    if not path:
-        return ""
-    path = _path(path, settings)
+def _key(path: str) -> str:
+    """The key in a file that nobody else can read.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
     try:
         raw, found = _bytes(path)
-        _owned(path, found, "key file", 0o077)
-        return raw.decode("ascii").strip()
+        owned(path, found, "key file", 0o077)
+        key = raw.decode("ascii").strip()
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigurationError):
             raise
         raise ConfigurationError(f"`key_file` {path} cannot be read: {error}") from error
+    if not key:
+        raise ConfigurationError(f"`key_file` {path} is empty")
+    return key
 
 
-def _path(name: str, settings: str) -> str:
+def _path(name: str, settings: str, environment: Mapping[str, str]) -> str:
     """A path as the settings mean it: from home, or from where the settings stand."""
     if not name:
         return ""
-    name = os.path.expanduser(name)
+    name = _expanded(name, environment)
     return name if os.path.isabs(name) else os.path.join(os.path.dirname(settings), name)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
 from kiff_guard.errors import ConfigurationError, LedgerError
+from kiff_guard.forks import renew_after_fork
 from kiff_guard.ledgers import line as lines
 from kiff_guard.ledgers.chain import Chain, Moved
 from kiff_guard.ledgers.line import Seal
 
 KEY_BYTES = 16
-_ALIVE: weakref.WeakSet[JSONLLedger] = weakref.WeakSet()
 
 
 class JSONLLedger:
@@ -60,7 +59,7 @@ class JSONLLedger:
         self._waiting: list[_Entry] = []
         self._bringing = Lock()
         self._writing = Lock()
-        _ALIVE.add(self)
+        renew_after_fork(self)
 
     def open(self, receipt: Any) -> None:
         """Keep that a call is about to run; durable on return.
@@ -122,7 +121,7 @@ class JSONLLedger:
         if chain is not None:
             chain.close()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """The child got the parent's descriptor and, with it, the parent's lock. It needs its own."""
         self._waiting, self._bringing, self._writing = [], Lock(), Lock()
         self._let_go()
@@ -162,12 +161,3 @@ def _of_this_thread(failure: LedgerError) -> LedgerError:
     own = LedgerError(str(failure))
     own.errno = failure.errno
     return own
-
-
-def _renew_all() -> None:
-    for ledger in list(_ALIVE):
-        ledger._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

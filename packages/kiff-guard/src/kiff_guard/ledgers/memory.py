@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from threading import Lock
 
+from kiff_guard.forks import renew_after_fork
 from kiff_guard.receipt import Receipt
 
 KEPT = 10_000
@@ -27,6 +28,11 @@ class MemoryLedger:
         self._keep = keep
         self._lock = Lock()
         self.dropped = 0
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """The child has what its parent had, and a lock of its own."""
+        self._lock = Lock()
 
     def append(self, receipt: Receipt) -> None:
         with self._lock:

@@ -6,13 +6,13 @@ was never asked about. Names of tools and types of parameters go out, values nev
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from typing import Any, NamedTuple
 
 from kiff_guard.catalog import Catalog
 from kiff_guard.errors import ConfigurationError
+from kiff_guard.forks import renew_after_fork
 from kiff_guard.receipt import OBSERVED_STATE
 
 WHO_LIMIT = 64
@@ -65,8 +65,14 @@ class ServerLedger:
         self._seen: dict[Who, Seen] = {}
         self._lock = Lock()
         self._thread: Thread | None = None
-        self._process = 0
         self._ending = Event()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """The child has what its parent saw; neither its thread, nor what that thread held."""
+        self._lock, self._thread = Lock(), None
+        for seen in self._seen.values():
+            seen.catalog.after_fork()
 
     def append(self, receipt: Any) -> None:
         """Count one call; sent later."""
@@ -76,10 +82,11 @@ class ServerLedger:
             if not receipt.tool or (who not in self._seen and len(self._seen) >= WHO_LIMIT):
                 return
             seen = self._seen.setdefault(who, Seen(mode))
-            seen.mode, seen.calls = mode, seen.calls + 1
-            if self._thread is None or self._process != os.getpid():
-                self._start()
         seen.catalog.record(receipt.agent, receipt.tool, receipt.args)
+        with self._lock:  # counted after it is in the catalog: what is counted as sent was there to be sent
+            seen.mode, seen.calls = mode, seen.calls + 1
+            if self._thread is None:
+                self._start()
 
     def close(self) -> None:
         """Send what is left. A server that does not answer is waited for no longer than `close_within`."""
@@ -90,7 +97,7 @@ class ServerLedger:
             thread.join(self._close_within)
 
     def _start(self) -> None:
-        self._ending, self._process = Event(), os.getpid()
+        self._ending = Event()
         self._thread = Thread(target=self._run, args=(self._ending,), name="kiff-guard-server-ledger", daemon=True)
         self._thread.start()
 

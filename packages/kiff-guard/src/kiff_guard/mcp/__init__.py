@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kiff_guard.mcp.desk import Desk
     from kiff_guard.mcp.options import Options
+    from kiff_guard.mcp.stdio import Server
 
 USAGE, CANNOT_START = 2, 127
 
@@ -33,12 +34,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(told: Options, desk: Desk) -> int:
-    from kiff_guard.mcp.options import environment_of_the_server
+    if told.listen is not None:
+        from kiff_guard.mcp.streamable import serve
 
+        return serve(desk, told.upstream, told.listen, told.origins)
+    from kiff_guard.mcp.stdio import Gateway
+
+    return Gateway(desk, _server(told, desk)).run()
+
+
+def _server(told: Options, desk: Desk) -> Server:
     if told.command:
-        from kiff_guard.mcp.stdio import Gateway
+        from kiff_guard.mcp.options import environment_of_the_server
+        from kiff_guard.mcp.process import ServerProcess
 
-        return Gateway(desk, told.command).run(environment_of_the_server(os.environ))
-    from kiff_guard.mcp.streamable import serve
+        return ServerProcess(told.command, environment_of_the_server(os.environ))
+    from kiff_guard.mcp.remote import RemoteServer
+    from kiff_guard.mcp.upstream import Upstream
 
-    return serve(desk, told)
+    return RemoteServer(Upstream(told.upstream), told.headers, desk.shelf)

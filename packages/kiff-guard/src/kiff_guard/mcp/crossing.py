@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from kiff_guard.mcp.desk import Desk, Ruling
+from kiff_guard.mcp.desk import Desk
 from kiff_guard.mcp.message import Call, Id, is_answer, is_id
+from kiff_guard.mcp.ruling import Ruling
 
 CROSSING_LIMIT = 10_000
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -19,11 +19,16 @@ from kiff_guard.mcp import reply
 from kiff_guard.mcp.held import Held
 from kiff_guard.mcp.message import Call
 from kiff_guard.mcp.report import Reporter
+from kiff_guard.mcp.ruling import Ruling
 from kiff_guard.mcp.seal import Seal, is_sealed
 from kiff_guard.mcp.shelf import Shelf
+from kiff_guard.mcp.tasks import COMPLETED, NOTHING, Asked, Ended, Tasks, task_of
 
 ADAPTER = "kiff-mcp"
-NOT_BEGUN = (protocol.PARSE_ERROR, protocol.INVALID_REQUEST, protocol.METHOD_NOT_FOUND, protocol.INVALID_PARAMS)
+NOT_BEGUN = (
+    protocol.PARSE_ERROR, protocol.INVALID_REQUEST, protocol.METHOD_NOT_FOUND, protocol.INVALID_PARAMS,
+    protocol.HEADER_MISMATCH,
+)  # fmt: skip
 WAITING_LIMIT = 1_000
 """How many calls may wait for a client to come back with what the server asked it for."""
 
@@ -34,25 +39,6 @@ class CallFailed(Exception):
 
 class ServerGone(Exception):
     """The server ended, or the connection to it, before it answered."""
-
-
-@dataclass(frozen=True)
-class Ruling:
-    """What is to be done with one call.
-
-    Attributes:
-        call: as it is forwarded, if it is.
-        decision: the guard's.
-        pauses: the call is held, and the client may be asked to come back with it.
-    """
-
-    call: Call
-    decision: Decision
-    pauses: bool = False
-
-    @property
-    def runs(self) -> bool:
-        return not self.decision.withheld
 
 
 class Desk:
@@ -71,6 +57,7 @@ class Desk:
         self._reporter = Reporter(guard, ADAPTER, self.shelf, note) if reports else None
         self._seal = Seal()
         self._asked: OrderedDict[tuple[str, ...], Decision] = OrderedDict()
+        self._tasks = Tasks()
         self._lock = Lock()
 
     @property
@@ -135,16 +122,55 @@ class Desk:
     def answered(self, ruling: Ruling, message: Mapping[str, Any]) -> None:
         """The server answered a call that was forwarded."""
         result = message.get("result")
+        task = task_of(result)
+        if task is not None:
+            return self._begin_task(ruling, task)
+        if isinstance(result, dict) and result.get("resultType") == "input_required":
+            return self._keep(ruling, result)
+        return self._finish(ruling, message)
+
+    def _finish(self, ruling: Ruling, message: Mapping[str, Any]) -> None:
+        """The call is over, as this result or error says."""
+        result = message.get("result")
         if not isinstance(result, dict):
             return self._settle(ruling, status="failed", error=_error_of(message))
-        kind = result.get("resultType", "complete")
-        if kind == "input_required":
-            return self._keep(ruling, result)
-        if kind != "complete" or isinstance(result.get("task"), dict):
+        if result.get("resultType", "complete") != "complete" or isinstance(result.get("task"), dict):
             return self._settle(ruling, status="unknown", result=result)
         if result.get("isError"):
             return self._settle(ruling, status="failed", result=result, error=CallFailed())
         return self._settle(ruling, status="succeeded", result=result)
+
+    def hear(self, message: Any, asked: Asked) -> Callable[[], Any] | None:
+        """Something comes from the server that answers no call. If it ends a task: what is done before it is handed on.
+
+        Args:
+            asked: what the request asked that this is the answer to.
+        """
+        heard = self._tasks.hear(message, asked) if isinstance(message, dict) else None
+        return partial(self._end_task, heard) if isinstance(heard, Ended) else heard.wait if heard else None
+
+    def session_over(self, session: str) -> None:
+        """Nobody will come back to what is under way in it."""
+        for each in self._tasks.end(session):
+            self._end_task(each)
+
+    def _begin_task(self, ruling: Ruling, task: Mapping[str, Any]) -> None:
+        """Only a task was made. What becomes of it is the end of the call."""
+        for each in self._tasks.begin(task["taskId"], ruling):
+            self._end_task(each)
+        settle = self.hear({"method": "notifications/tasks", "params": task}, NOTHING)
+        if settle is not None:
+            settle()
+
+    def _end_task(self, ended: Ended) -> None:
+        try:
+            if ended.outcome is not None:
+                self._finish(ended.ruling, ended.outcome)
+            else:
+                status = "succeeded" if ended.status == COMPLETED else ended.status or "unknown"
+                self._settle(ended.ruling, status=status)
+        finally:
+            self._tasks.over(ended)
 
     def lost(self, ruling: Ruling) -> None:
         """Nobody will ever say what became of it."""
@@ -158,6 +184,8 @@ class Desk:
         """Settles what is still open, and sends what could not be sent before."""
         if self._reporter is not None:
             self._reporter.now()
+        for each in self._tasks.end():
+            self._end_task(each)
         try:
             self.guard.close()
         except Exception as error:  # noqa: BLE001
@@ -214,7 +242,8 @@ def _error_of(message: Mapping[str, Any]) -> Exception:
 def note(line: str) -> None:
     """Tells whoever runs the gateway; stdout belongs to the protocol."""
     text = "".join(letter if letter.isprintable() else " " for letter in line[:500])
-    print(f"kiff-mcp: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    sys.stderr.write(f"kiff-mcp: {text}\n")  # in one piece: threads write side by side
+    sys.stderr.flush()
 
 
 def _answer(call: Call) -> str:

@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 CALL = "tools/call"
 CANCELLED = "notifications/cancelled"
 INITIALIZE = "initialize"
+INITIALIZED = "notifications/initialized"
 LIST = "tools/list"
 
 PARSE_ERROR = -32700
@@ -40,6 +41,7 @@ _NAME_LIMIT = 512
 _ID_LIMIT = 1024
 
 Id = int | str
+Key = tuple[str, Id]
 
 
 class Unreadable(ValueError):
@@ -176,9 +178,20 @@ def call_of(message: dict[str, Any], raw: bytes, *, session: str = "", elicits: 
     return replace(call, elicits=elicits_form(_object(call.meta.get(CAPABILITIES_KEY)))) if call.modern else call
 
 
+def version_of(message: Mapping[str, Any]) -> str:
+    """The version that a message of the era of 2026-07-28 says; "" for an older one."""
+    version = _object(_object(message.get("params")).get("_meta")).get(VERSION_KEY)
+    return version if isinstance(version, str) else ""
+
+
 def is_id(id: Any) -> TypeGuard[Id]:
     """Is it an id a client may use? Neither true nor 1.0 nor null is."""
     return (isinstance(id, str) and len(id) <= _ID_LIMIT) or (isinstance(id, int) and not isinstance(id, bool))
+
+
+def key_of(id: Id) -> Key:
+    """By which a request is known: 1 and "1" are two ids."""
+    return type(id).__name__, id
 
 
 def is_call(message: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +19,27 @@ MODES = ("observe", "enforce")
 UNMAPPED = ("withhold", "allow", "observe")
 ERRORS = ("unknown", "failed")
 TOOLS_FILE_LIMIT = 1024 * 1024
+_HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
+_HEADERS_OF_OURS = frozenset(
+    (
+        *("accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect"),
+        *("host", "last-event-id", "origin", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"),
+    )
+)
 _BINDING = {"action", "entity_type", "entity_arg", "entity", "parameters", "aliases"}
 
 _ABOUT = """
 A gateway in front of any MCP server: every tool call is decided by KIFF before the server sees it.
 
   kiff-mcp [options] -- SERVER [ARGUMENT ...]              a server that speaks over stdin and stdout
-  kiff-mcp [options] --upstream URL --listen HOST:PORT     a server behind a URL
+  kiff-mcp [options] --upstream URL                        a server behind a URL, for a client that starts its servers
+  kiff-mcp [options] --upstream URL --listen HOST:PORT     the same, for clients that are given a URL
 """
 _KEYS = """
 environment:
   KIFF_URL        where KIFF is, unless --url says
   KIFF_API_KEY    the key to ask with; the server is given no variable that begins with KIFF_
+  VARIABLE        of --header: the whole value, such as `Bearer …`; a command line is seen by everybody on the machine
 """
 
 
@@ -40,7 +50,8 @@ class Options:
     Attributes:
         command: starts the server; empty for one behind a URL.
         upstream: the server's URL.
-        listen: host and port to listen on.
+        headers: what the upstream is sent beside, for its own authorization.
+        listen: host and port to listen on; None for a client on stdin and stdout.
         origins: origins of web pages that may use the gateway, beside its own.
     """
 
@@ -57,7 +68,8 @@ class Options:
     reports: bool = False
     command: tuple[str, ...] = ()
     upstream: str = ""
-    listen: tuple[str, int] = ("127.0.0.1", 0)
+    headers: tuple[tuple[str, str], ...] = ()
+    listen: tuple[str, int] | None = None
     origins: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -75,8 +87,12 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     given = _parser().parse_args(own)
     if bool(command) == bool(given.upstream):
         raise ConfigurationError("expected either `-- SERVER …` or `--upstream URL`; `kiff-mcp --help` shows both")
-    if given.upstream and not given.listen:
-        raise ConfigurationError("`--upstream` needs `--listen HOST:PORT`, such as 127.0.0.1:8790")
+    if given.listen and not given.upstream:
+        raise ConfigurationError("`--listen` is for a server behind a URL: `--upstream URL` says which")
+    if given.origin and not given.listen:
+        raise ConfigurationError("`--origin` is for a gateway that listens: `--listen HOST:PORT` says where")
+    if given.header and (given.listen or not given.upstream):
+        raise ConfigurationError("`--header` is for `--upstream` without `--listen`: there clients bring their own")
     key = environment.get("KIFF_API_KEY", "")
     if (given.mode == "enforce" or given.report) and not key:
         asks = "enforce asks" if given.mode == "enforce" else "`--report` tells"
@@ -95,7 +111,8 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         reports=given.report,
         command=tuple(command),
         upstream=given.upstream,
-        listen=_address(given.listen) if given.listen else ("127.0.0.1", 0),
+        headers=tuple(_header(each, environment) for each in given.header),
+        listen=_address(given.listen) if given.listen else None,
         origins=tuple(given.origin),
     )
 
@@ -163,7 +180,9 @@ def _parser() -> argparse.ArgumentParser:
     say("--fail-open", action="store_true", help="let calls run when KIFF cannot be asked; receipts say so")
     say("--report", action="store_true", help="tell KIFF which tools the server has; no value is told")
     say("--upstream", metavar="URL", default="", help="the server's URL")
-    say("--listen", metavar="HOST:PORT", default="", help="where clients find the gateway")
+    say("--header", metavar="NAME=VARIABLE", action="append", default=[],
+        help="send the server this header with what is in this environment variable; repeatable")  # fmt: skip
+    say("--listen", metavar="HOST:PORT", default="", help="where clients find the gateway; else stdin and stdout")
     say("--origin", metavar="ORIGIN", action="append", default=[], help="a web page that may use it; repeatable")
     return parser
 
@@ -204,6 +223,25 @@ def _file(path: str) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise ConfigurationError(f"`--tools {path}` is no JSON object of tools and their bindings")
     return told
+
+
+def _header(text: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """A header and its value. KIFF's own variables go to KIFF alone."""
+    name, _, variable = text.partition("=")
+    if not _HEADER.fullmatch(name) or not variable:  # what stands there may be the value itself, so it is not shown
+        raise ConfigurationError("`--header` must be NAME=VARIABLE, such as Authorization=SHOP_AUTHORIZATION")
+    if name.lower().startswith("mcp-") or name.lower() in _HEADERS_OF_OURS:
+        raise ConfigurationError(f"`--header {name}`: this header is said by the gateway itself")
+    value, key = environment.get(variable, "").strip(), environment.get("KIFF_API_KEY", "")
+    if variable.upper().startswith("KIFF_") or (key and key in value):
+        raise ConfigurationError(
+            f"`--header {name}` would tell the server what is KIFF's: use a variable of the server's own"
+        )
+    if not value or not all(" " <= letter <= "~" for letter in value):
+        raise ConfigurationError(
+            f"`--header {name}`: the environment variable {variable} is not set to a line of ASCII"
+        )
+    return name, value
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+from kiff_guard.mcp.headers import Mirrored, mirrored
+
 TOOLS_LIMIT = 500
 TEXT_LIMIT = 2_000
 SCHEMA_LIMIT = 16 * 1024
@@ -15,12 +17,17 @@ SCHEMA_LIMIT = 16 * 1024
 
 @dataclass(frozen=True)
 class Listed:
-    """One tool as its server lists it."""
+    """One tool as its server lists it.
+
+    Attributes:
+        mirrored: the arguments that stand in a header too, where it is called over HTTP.
+    """
 
     name: str
     description: str = ""
     schema: dict[str, Any] | None = None
     has_output_schema: bool = False
+    mirrored: tuple[Mirrored, ...] = ()
 
 
 class Shelf:
@@ -59,6 +66,7 @@ def _listed(tool: Any) -> Listed | None:
         _line(description) if isinstance(description, str) else "",
         schema if isinstance(schema, dict) and len(json.dumps(schema)) <= SCHEMA_LIMIT else None,
         tool.get("outputSchema") is not None,
+        mirrored(schema),
     )
 
 

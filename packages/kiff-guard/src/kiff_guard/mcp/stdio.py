@@ -1,4 +1,4 @@
-"""The gateway between a client on stdin and stdout and a server that it starts.
+"""The gateway of one client that speaks over stdin and stdout. The server is a process, or stands behind a URL.
 
     client -- stdin --> [ read strictly, decide tool calls ] --> server
     client <-- stdout -- [ pair answers with calls, settle ] <-- server
@@ -8,37 +8,61 @@ Lines are forwarded as they came. Reading never waits for a decision: each tool 
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
-import subprocess
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Event, Lock, Thread, Timer, current_thread, main_thread
-from typing import Any
+from threading import Lock, Thread, Timer
+from typing import Any, Protocol
 
+from kiff_guard.mcp import ending, reply
 from kiff_guard.mcp import message as protocol
-from kiff_guard.mcp import reply
-from kiff_guard.mcp.desk import Desk, Ruling, note
+from kiff_guard.mcp.desk import Desk, note
 from kiff_guard.mcp.lines import Writer, lines
-from kiff_guard.mcp.message import Call, Id, Unreadable
+from kiff_guard.mcp.message import Call, Key, Unreadable
+from kiff_guard.mcp.ruling import Ruling
+from kiff_guard.mcp.tasks import NOTHING, Asked, asked_of, task_of
 from kiff_guard.mcp.workers import Workers
 
 CLIENT_LINE_LIMIT = 16 * 1024 * 1024
-SERVER_LINE_LIMIT = 256 * 1024 * 1024
 UNANSWERED_LIMIT = 10_000
 """How many requests of the client may be unanswered before new tool calls are turned away."""
 CANCEL_GRACE_SECONDS = 10.0
 """How long a cancelled call may still be answered before its end is unknown."""
-EXIT_SECONDS = 5.0
-FINISH_SECONDS = 60.0
-"""How long a server may still work on its calls when the client is gone."""
-LOOK_SECONDS = 0.05
 
 DECIDING, ASKING, SENT = "deciding", "asking", "sent"
 
-Key = tuple[str, Id]
+
+class Server(Protocol):
+    """What stands behind a gateway."""
+
+    @property
+    def lock(self) -> Lock:
+        """What is written under it is not overtaken by what is written next."""
+
+    @property
+    def broken(self) -> bool:
+        """Nothing reaches it any more."""
+
+    def start(self, gateway: Gateway) -> None:
+        """From now on it tells the gateway what it says: `receive`, and `lost` of what it will never answer."""
+
+    def write(self, line: bytes, message: Any) -> None:
+        """Sends a line of the client; `message` is what it says, None if that could not be read."""
+
+    def write_locked(self, line: bytes, message: Any) -> None:
+        """The same for whoever holds the lock."""
+
+    def finish(self, is_busy: Callable[[], bool]) -> None:
+        """The client is gone: ends it, after its calls."""
+
+    def stop(self) -> None:
+        """Ends it now."""
+
+    def wait(self) -> int:
+        """Until it has ended; gives the gateway's exit code."""
+
+    def close(self) -> None:
+        """Nothing is written any more."""
 
 
 @dataclass(eq=False)
@@ -48,6 +72,7 @@ class Request:
     Attributes:
         stage: where the call is: being decided, held while its user is asked, or with the server.
         question: the id of our question to the user.
+        asked: what it asks of a task.
         cancelled: the client wants no answer any more.
     """
 
@@ -57,21 +82,22 @@ class Request:
     stage: str = SENT
     ruling: Ruling | None = None
     question: str = ""
+    asked: Asked = NOTHING
     cancelled: bool = False
 
 
 class Gateway:
-    """One client, one server process.
+    """One client, one server.
 
     Args:
         desk: decides and settles.
-        command: starts the server.
+        server: what stands behind it.
         stdin, stdout: the descriptors that lead to the client.
     """
 
-    def __init__(self, desk: Desk, command: Sequence[str], *, stdin: int = 0, stdout: int = 1) -> None:
+    def __init__(self, desk: Desk, server: Server, *, stdin: int = 0, stdout: int = 1) -> None:
         self._desk = desk
-        self._command = list(command)
+        self._server = server
         self._stdin = stdin
         self._client = Writer(stdout)
         self._session = f"mcp_{secrets.token_hex(8)}"
@@ -82,38 +108,18 @@ class Gateway:
         self._settling = Workers("settle")
         self._elicits = False
 
-    def run(self, environment: Mapping[str, str]) -> int:
+    def run(self) -> int:
         """Serves until the client, the server or a signal ends it. Gives the exit code.
 
         Raises:
             OSError: the server cannot be started.
         """
-        process, answered = self._start(environment)
-        stop = _Stop(process)
+        self._server.start(self)
         Thread(target=self._read_client, name="client", daemon=True).start()
-        answers = Thread(target=self._read_server, args=(answered,), name="server", daemon=True)
-        answers.start()
-        code = stop.wait()
-        answers.join(EXIT_SECONDS)
+        code = self._server.wait()
         self._server.close()
         self._end()
-        return 128 + stop.signal if stop.signal else code if code >= 0 else 128 - code
-
-    def _start(self, environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
-        """The server, and the descriptor that its output comes from."""
-        theirs_in, ours_out = os.pipe()
-        ours_in, theirs_out = os.pipe()
-        try:
-            self._process = subprocess.Popen(self._command, stdin=theirs_in, stdout=theirs_out, env=dict(environment))
-        except OSError:
-            os.close(ours_in)
-            os.close(ours_out)
-            raise
-        finally:
-            os.close(theirs_in)
-            os.close(theirs_out)
-        self._server = Writer(ours_out)
-        return self._process, ours_in
+        return code
 
     # From the client
 
@@ -123,21 +129,8 @@ class Gateway:
                 self._refuse(Unreadable(f"a message is longer than {CLIENT_LINE_LIMIT} bytes", protocol.PARSE_ERROR))
             elif line.strip():
                 self._from_client(line)
-        self._deciding.join(EXIT_SECONDS)
-        self._server.close()
-        self._wind_down()
-
-    def _wind_down(self) -> None:
-        """The client is gone. A server finishes its calls, and ends when its input ends; one that does not is told."""
-        patience = time.monotonic() + FINISH_SECONDS
-        while self._has_calls() and self._process.poll() is None and time.monotonic() < patience:
-            time.sleep(LOOK_SECONDS)
-        for end in (self._process.terminate, self._process.kill):
-            try:
-                self._process.wait(EXIT_SECONDS)
-                return
-            except subprocess.TimeoutExpired:
-                end()
+        self._deciding.join(ending.EXIT_SECONDS)
+        self._server.finish(self._has_calls)
 
     def _has_calls(self) -> bool:
         with self._lock:
@@ -153,13 +146,13 @@ class Gateway:
         except Unreadable as why:
             if self._desk.observes:  # it looks on and stops nothing, and says what it could not see
                 note(f"a message was forwarded unseen: {why}")
-                self._server.write(line)
+                self._server.write(line, None)
             else:
                 self._refuse(why)
         except Exception as error:  # noqa: BLE001  # a fault of ours is no reason to let a message through
             note(f"a message could not be looked at: {error!r}")
             if self._desk.observes:
-                self._server.write(line)
+                self._server.write(line, None)
             else:
                 self._tell(reply.failure(None, protocol.INTERNAL_ERROR, "the message could not be looked at"))
 
@@ -171,7 +164,7 @@ class Gateway:
         """Batches went out of the protocol in 2025. One without a tool call passes; calls come one by one."""
         calls = [each for each in messages if protocol.is_call(each)]
         if not calls or self._desk.observes:
-            self._server.write(line)
+            self._server.write(line, messages)
             return
         for each in messages:
             if "method" in each and protocol.is_id(each.get("id")):
@@ -185,9 +178,9 @@ class Gateway:
             self._cancel(message, line)
         elif "method" in message:
             self._note(message)
-            self._server.write(line)
+            self._server.write(line, message)
         elif not self._is_our_answer(message):
-            self._server.write(line)
+            self._server.write(line, message)
 
     def _note(self, message: dict[str, Any]) -> None:
         """Remembers a request until it is answered: no answer to it may pass for the answer to a tool call."""
@@ -197,14 +190,16 @@ class Gateway:
             self._elicits = isinstance(capabilities, dict) and protocol.elicits_form(capabilities)
         if protocol.is_id(id := message.get("id")):
             with self._lock:
-                taken = self._requests.get(_key(id))
+                taken = self._requests.get(protocol.key_of(id))
                 if taken is not None and taken.call is not None:
                     raise Unreadable("the id is that of a tool call that is not answered yet", id=id)
                 self._make_room()
-                self._requests[_key(id)] = Request(_key(id), message["method"])
+                self._requests[protocol.key_of(id)] = Request(
+                    protocol.key_of(id), message["method"], asked=asked_of(message)
+                )
 
     def _call(self, call: Call) -> None:
-        request = Request(_key(call.id), protocol.CALL, call, DECIDING)
+        request = Request(protocol.key_of(call.id), protocol.CALL, call, DECIDING)
         with self._lock:
             if request.key in self._requests:
                 raise Unreadable("the id is that of a request that is not answered yet", id=call.id)
@@ -241,7 +236,7 @@ class Gateway:
                 dropped = request.cancelled or self._server.broken
                 request.stage, request.ruling = SENT, ruling
             if not dropped:
-                self._server.write_locked(ruling.call.raw)
+                self._server.write_locked(ruling.call.raw, ruling.call.message)
         if dropped:
             self._desk.dropped(ruling)
             if self._forget(request):
@@ -251,7 +246,7 @@ class Gateway:
         params = message.get("params")
         id = params.get("requestId") if isinstance(params, dict) else None
         with self._lock:
-            request = self._requests.get(_key(id)) if protocol.is_id(id) else None
+            request = self._requests.get(protocol.key_of(id)) if protocol.is_id(id) else None
             stage = request.stage if request is not None else SENT
             if request is not None:
                 request.cancelled = True
@@ -259,7 +254,7 @@ class Gateway:
                     del self._requests[request.key]
                 self._questions.pop(request.question, None)
         if stage == SENT:
-            self._server.write(line)
+            self._server.write(line, message)
         if request is not None and request.call is not None and stage == SENT:
             timer = Timer(CANCEL_GRACE_SECONDS, self._give_up, [request])
             timer.daemon = True
@@ -300,43 +295,58 @@ class Gateway:
 
     # From the server
 
-    def _read_server(self, fd: int) -> None:
-        try:
-            self._forward_answers(fd)
-        finally:
-            os.close(fd)
-
-    def _forward_answers(self, fd: int) -> None:
-        for line in lines(fd, SERVER_LINE_LIMIT):
-            if line is None:
-                note(f"an answer of the server was dropped: it is longer than {SERVER_LINE_LIMIT} bytes")
-            else:
-                self._from_server(line)
-            if self._client.broken:
-                self._process.terminate()
-
-    def _from_server(self, line: bytes) -> None:
-        request, message = self._answered(line)
-        if request is None or message is None:
-            self._client.write(line)
-        elif request.call is None or request.ruling is None:
-            if request.method == protocol.LIST:
-                self._desk.listed(message.get("result"))
-            self._client.write(line)
-        elif self._desk.observes or not self._settling.submit(lambda: self._settle(request, message, line)):
+    def receive(self, line: bytes, message: Any) -> None:
+        """The server says something: a line, and what it says. One that we cannot read is the client's to judge."""
+        request = self._answered(message)
+        if request is None or request.call is None or request.ruling is None:
+            self._pass_on(line, message, request)
+        elif task_of(message.get("result")) is not None:  # what comes next may be about the task
             self._settle(request, message, line)
+        else:
+            self._when_settled(lambda: self._settle(request, message, line))
+        if self._client.broken:
+            self._server.stop()
 
-    def _answered(self, line: bytes) -> tuple[Request | None, dict[str, Any] | None]:
-        """The request that a line of the server answers. A line that we cannot read is the client's to judge."""
-        message = protocol.read_of_server(line)
-        if not isinstance(message, dict) or not protocol.is_answer(message) or not protocol.is_id(message.get("id")):
-            return None, None
+    def _pass_on(self, line: bytes, message: Any, request: Request | None) -> None:
+        """What answers no call. If it ends a task, that is written down before the client learns of it."""
+        if request is not None and request.method == protocol.LIST:
+            self._desk.listed(message.get("result"))
+        settle = self._desk.hear(message, request.asked if request is not None else NOTHING)
+        if settle is None:
+            self._client.write(line)
+        else:
+            self._when_settled(lambda: (settle(), self._client.write(line)))
+
+    def _when_settled(self, work: Callable[[], Any]) -> None:
+        if self._desk.observes or not self._settling.submit(work):
+            work()
+
+    def lost(self, key: Key, why: str, *, sent: bool) -> None:
+        """The server will not answer a request any more.
+
+        Args:
+            sent: it may have seen the request.
+        """
         with self._lock:
-            request = self._requests.get(_key(message["id"]))
+            request = self._requests.get(key)
             if request is None or request.stage != SENT:
-                return None, None
+                return
+            del self._requests[key]
+        if request.ruling is not None:
+            (self._desk.lost if sent else self._desk.dropped)(request.ruling)
+        if not request.cancelled:
+            self._tell(reply.failure(key[1], protocol.INTERNAL_ERROR, why))
+
+    def _answered(self, message: Any) -> Request | None:
+        """The request that this answers."""
+        if not isinstance(message, dict) or not protocol.is_answer(message) or not protocol.is_id(message.get("id")):
+            return None
+        with self._lock:
+            request = self._requests.get(protocol.key_of(message["id"]))
+            if request is None or request.stage != SENT:
+                return None
             del self._requests[request.key]
-        return request, message
+        return request
 
     def _settle(self, request: Request, message: dict[str, Any], line: bytes) -> None:
         """Before the client learns of it: whatever it does next, KIFF knows what came before."""
@@ -348,7 +358,7 @@ class Gateway:
 
     def _end(self) -> None:
         """The server has ended: what it did not answer, it never will."""
-        self._settling.join(EXIT_SECONDS)
+        self._settling.join(ending.EXIT_SECONDS)
         with self._lock:
             left, self._requests = list(self._requests.values()), {}
         for request in left:
@@ -357,7 +367,7 @@ class Gateway:
             if not request.cancelled:
                 why = "the server ended before it answered; what became of the request is unknown"
                 self._tell(reply.failure(request.key[1], protocol.INTERNAL_ERROR, why))
-        self._deciding.join(EXIT_SECONDS)
+        self._deciding.join(ending.EXIT_SECONDS)
         self._desk.close()
 
     def _forget(self, request: Request) -> bool:
@@ -368,54 +378,3 @@ class Gateway:
 
     def _tell(self, message: dict[str, Any]) -> None:
         self._client.write(protocol.written(message))
-
-
-class _Stop:
-    """Waits for the server's end, and ends it when this process is told to end.
-
-    A signal may be taken by any thread, and only the main thread runs its handler: so the main thread waits where every
-    signal wakes it, on a pipe.
-    """
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        self._woken, self._wake = os.pipe()
-        self._ended = Event()
-        self.signal = 0
-        os.set_blocking(self._wake, False)
-        if current_thread() is main_thread():  # signals are the main thread's alone
-            signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
-            for each in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(each, self._told)
-
-    def wait(self) -> int:
-        """The server's exit code."""
-        waiting = Thread(target=self._wait, daemon=True)
-        waiting.start()
-        while not self._ended.is_set():
-            os.read(self._woken, 64)
-        waiting.join()
-        if current_thread() is main_thread():
-            signal.set_wakeup_fd(-1)
-        os.close(self._woken)
-        os.close(self._wake)
-        return self._process.wait()
-
-    def _wait(self) -> None:
-        self._process.wait()
-        self._ended.set()
-        os.write(self._wake, b"\0")
-
-    def _told(self, number: int, frame: Any) -> None:
-        first, self.signal = not self.signal, number
-        if first:
-            self._process.terminate()
-            timer = Timer(EXIT_SECONDS, self._process.kill)
-            timer.daemon = True
-            timer.start()
-        else:
-            self._process.kill()
-
-
-def _key(id: Id) -> Key:
-    return type(id).__name__, id

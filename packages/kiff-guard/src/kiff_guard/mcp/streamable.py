@@ -6,8 +6,6 @@ before its request is forwarded; a request that does not reach the server is ans
 
 from __future__ import annotations
 
-import base64
-import email.message
 import hashlib
 import itertools
 import json
@@ -24,19 +22,20 @@ from secrets import token_hex
 from socketserver import TCPServer
 from threading import BoundedSemaphore, Event, Thread, current_thread, main_thread
 from typing import Any
-from urllib.parse import urlsplit
 
 from kiff_guard.mcp import message as protocol
 from kiff_guard.mcp import reply, sse
 from kiff_guard.mcp.asking import Asking, Question
 from kiff_guard.mcp.crossing import Crossing, Crossings
-from kiff_guard.mcp.desk import Desk, Ruling, note
+from kiff_guard.mcp.desk import Desk, note
+from kiff_guard.mcp.entrance import LOOPBACK, Entrance, Refused, check_header, check_type, length_of, turned_away
+from kiff_guard.mcp.headers import SESSION
 from kiff_guard.mcp.message import Unreadable
-from kiff_guard.mcp.options import Options
+from kiff_guard.mcp.ruling import Ruling
+from kiff_guard.mcp.tasks import NOTHING, asked_of
 from kiff_guard.mcp.upstream import Answer, Broken, Unsent, Upstream
 from kiff_guard.mcp.upstream import Exchange as Sent
 
-BODY_LIMIT = 16 * 1024 * 1024
 ANSWER_LIMIT = 64 * 1024 * 1024
 """A larger answer is passed on and not looked at."""
 CONNECTIONS = 256
@@ -46,39 +45,18 @@ ALIVE_SECONDS = 15.0
 """How long a user may think, and how often a client that waits hears something meanwhile."""
 LOOK_SECONDS = 0.5
 
-SESSION = "Mcp-Session-Id"
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_ONCE = (
-    "Host", "Origin", "Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Authorization",
-    SESSION, "Mcp-Method", "Mcp-Name",
-)  # fmt: skip
-"""Headers that are read here and there: two readers would read two of one name differently."""
 _NOT_PASSED_ON = ("alt-svc", "server", "date")
 _OURS_TO_SAY = ("access-control-allow-origin", "access-control-expose-headers")
 
 
-class Refused(Exception):
-    """A request that is answered here.
-
-    Args:
-        status: the HTTP status.
-        message: the JSON-RPC message that is its body.
-    """
-
-    def __init__(self, status: int, message: dict[str, Any]) -> None:
-        super().__init__(status)
-        self.status = status
-        self.message = message
-
-
-def serve(desk: Desk, told: Options) -> int:
+def serve(desk: Desk, upstream: str, address: tuple[str, int], origins: Iterable[str]) -> int:
     """Serves until a signal ends it.
 
     Raises:
         ConfigurationError: the server's URL is none.
         OSError: the address cannot be listened on.
     """
-    gateway = HTTPGateway(desk, told.upstream, told.listen, told.origins)
+    gateway = HTTPGateway(desk, upstream, address, origins)
     note(f"listening on {gateway.url}")
     if current_thread() is main_thread():
         for each in (signal.SIGTERM, signal.SIGINT):
@@ -106,8 +84,7 @@ class HTTPGateway(ThreadingHTTPServer):
         self.desk = desk
         self.crossings = Crossings(desk)
         self.asking = Asking()
-        self.origins = frozenset(origins)
-        self.is_local = address[0] in LOOPBACK
+        self.entrance = Entrance(self.upstream.path, address[0] in LOOPBACK, origins)
         self.salt = token_hex(16)
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._room = BoundedSemaphore(CONNECTIONS)
@@ -179,46 +156,17 @@ class Exchange(BaseHTTPRequestHandler):
     def _answered(self, work: Any) -> None:
         self._begun = False  # a connection carries one request after the other
         try:
-            self._admit()
+            self.gateway.entrance.admit(self.path, self.headers)
             work()
         except Refused as refused:
+            self.close_connection = self.close_connection or refused.closes
             self._say(refused.status, refused.message)
 
-    # Who may come in
-
-    def _admit(self) -> None:
-        """Only requests for the server, and none of a web page that was led here (DNS rebinding).
-
-        Raises:
-            Refused: it is something else.
-        """
-        if self.path != self.gateway.upstream.path:
-            self._turn_away(404, f"the server is at {self.gateway.upstream.path}")
-        for name in _ONCE:
-            if len(self.headers.get_all(name, [])) > 1:
-                self._turn_away(400, f"the header {name} stands twice")
-        host = self.headers.get("Host", "")
-        if self.gateway.is_local and _hostname(f"//{host}") not in LOOPBACK:
-            self._turn_away(403, "the header Host names another machine")
-        origin = self.headers.get("Origin")
-        if origin is not None and origin not in self.gateway.origins and origin != f"http://{host}":
-            self._turn_away(403, "this origin may not use the gateway; --origin lets it")
-
-    def _turn_away(self, status: int, why: str, code: int = protocol.INVALID_REQUEST, id: Any = None) -> None:
-        self.close_connection = True  # what follows on it may be the rest of what was not read
-        raise Refused(status, reply.failure(id, code, why))
-
     def _body(self) -> bytes:
-        length = self.headers.get("Content-Length", "")
-        if self.headers.get("Transfer-Encoding") is not None or not (length.isascii() and length.isdigit()):
-            self._turn_away(411, "a request has a Content-Length")
-        if self.headers.get("Content-Encoding", "identity").lower() != "identity":
-            self._turn_away(415, "a request is not packed")
-        if int(length) > BODY_LIMIT:
-            self._turn_away(413, f"a request has at most {BODY_LIMIT} bytes")
-        body = self.rfile.read(int(length))
-        if len(body) != int(length):
-            self._turn_away(400, "the request ended early")
+        length = length_of(self.headers)
+        body = self.rfile.read(length)
+        if len(body) != length:
+            raise turned_away(400, "the request ended early")
         return body
 
     # What comes from clients
@@ -226,9 +174,9 @@ class Exchange(BaseHTTPRequestHandler):
     def _post(self) -> None:
         body = self._body()
         try:
-            self._check_type()
+            check_type(self.headers)
             message = protocol.read(body, framed_by_lines=False)
-            self._check_header("Mcp-Method", message.get("method") if isinstance(message, dict) else None)
+            check_header(self.headers, "Mcp-Method", message.get("method") if isinstance(message, dict) else None)
             if isinstance(message, dict) and protocol.is_call(message):
                 return self._call(message, body)
             if isinstance(message, list) and any(map(protocol.is_call, message)):
@@ -251,25 +199,11 @@ class Exchange(BaseHTTPRequestHandler):
             self.gateway.crossings.cancel(self._session(), params.get("requestId"))
         self._forward("POST", body, about=message)
 
-    def _check_type(self) -> None:
-        """The server reads the same letters as the gateway: in UTF-7 a text may hold a whole tool call."""
-        given = email.message.Message()
-        given["Content-Type"] = self.headers.get("Content-Type", "application/json")
-        charset = given.get_param("charset", "utf-8")
-        if given.get_content_type() != "application/json" or str(charset).lower() not in ("utf-8", "utf8"):
-            raise Unreadable("a request is application/json in UTF-8")
-
-    def _check_header(self, name: str, said: Any) -> None:
-        """Some servers go by the header: it says what the body says, or the request goes nowhere."""
-        header = self.headers.get(name)
-        if header is not None and _plain(header) != said:
-            raise Unreadable(f"the header {name} says something else than the body", protocol.HEADER_MISMATCH)
-
     def _call(self, message: dict[str, Any], body: bytes) -> None:
         session = self._session()
         elicits = self.gateway.asking.is_able(session)
         call = protocol.call_of(message, body, session=session or self._principal(), elicits=elicits)
-        self._check_header("Mcp-Name", call.tool)
+        check_header(self.headers, "Mcp-Name", call.tool)
         room = session or token_hex(16)  # without a session clients choose their ids without each other
         crossing = self.gateway.crossings.enter(call, room)
         if crossing is None:
@@ -322,15 +256,11 @@ class Exchange(BaseHTTPRequestHandler):
     def _delete(self) -> None:
         self._forward("DELETE", None)
         self.gateway.crossings.end(self._session())
+        self.gateway.desk.session_over(self._session())
         self.gateway.asking.ended(self._session())
 
     def _preflight(self) -> None:
-        """A browser asks before it sends a page's request."""
-        if self.headers.get("Origin") not in self.gateway.origins:
-            self._turn_away(405, "use POST")
-        asked = self.headers.get("Access-Control-Request-Headers", "")
-        allowed = [("Access-Control-Allow-Methods", "GET, POST, DELETE"), ("Access-Control-Allow-Headers", asked)]
-        self._head(204, allowed, None)
+        self._head(204, self.gateway.entrance.preflight(self.headers), None)
 
     def _session(self) -> str:
         """Names the session without telling its id, which is a secret of the client and the server; "" without one."""
@@ -365,7 +295,7 @@ class Exchange(BaseHTTPRequestHandler):
             if about is not None and about.get("method") == protocol.INITIALIZE:
                 self._begin(answer, about)
             answer.headers[:] = [each for each in answer.headers if each[0].lower() not in _OURS_TO_SAY]
-            self._pass_on(answer, crossing, learn=about is not None and about.get("method") == protocol.LIST)
+            self._pass_on(answer, crossing, about or {})
         except Broken as error:
             raise self._gone(crossing, error) from error
         finally:
@@ -389,14 +319,14 @@ class Exchange(BaseHTTPRequestHandler):
         note(str(why))
         return Refused(502, reply.failure(id, protocol.INTERNAL_ERROR, str(why)))
 
-    def _pass_on(self, answer: Answer, crossing: Crossing | None, learn: bool) -> None:
+    def _pass_on(self, answer: Answer, crossing: Crossing | None, about: dict[str, Any]) -> None:
         room = self._session() if crossing is None else crossing.room
         if answer.kind == "text/event-stream":
-            self._stream(answer, sse.events(answer.chunks), room, crossing, learn)
+            self._stream(answer, sse.events(answer.chunks), room, crossing, about)
             lost = not self._session()  # within a session the answer may come by another stream
         else:
             lost = True
-            self._whole(answer, room, learn)
+            self._whole(answer, room, about)
         if crossing is None:
             return
         if 400 <= answer.status < 500:
@@ -404,17 +334,17 @@ class Exchange(BaseHTTPRequestHandler):
         elif lost or crossing.cancelled:
             self.gateway.crossings.lose(crossing)
 
-    def _whole(self, answer: Answer, room: str, learn: bool) -> None:
+    def _whole(self, answer: Answer, room: str, about: dict[str, Any]) -> None:
         """An answer that is one message: looked at, then sent."""
         body = bytearray()
         for chunk in answer.chunks:
             body += chunk
             if len(body) > ANSWER_LIMIT:
-                self._stream(answer, itertools.chain([bytes(body)], answer.chunks), "", None, False)
+                self._stream(answer, itertools.chain([bytes(body)], answer.chunks), "", None, {})
                 return
         is_json = answer.kind == "application/json"
         if is_json:
-            self._look(room, protocol.read_of_server(bytes(body)), learn)
+            self._look(room, protocol.read_of_server(bytes(body)), about)
         if not self._begun:
             self._head(answer.status, answer.headers, len(body))
             self._write(bytes(body))
@@ -425,7 +355,7 @@ class Exchange(BaseHTTPRequestHandler):
             raise Broken("the server did not answer with a message")
 
     def _stream(
-        self, answer: Answer, pieces: Iterable[bytes], room: str, crossing: Crossing | None, learn: bool
+        self, answer: Answer, pieces: Iterable[bytes], room: str, crossing: Crossing | None, about: dict[str, Any]
     ) -> None:
         """An answer that comes in pieces: each is looked at, then sent."""
         if not self._begun:
@@ -433,7 +363,7 @@ class Exchange(BaseHTTPRequestHandler):
         there = True
         try:
             for piece in pieces:
-                self._look(room, sse.message_in(piece) if answer.kind == "text/event-stream" else None, learn)
+                self._look(room, sse.message_in(piece) if answer.kind == "text/event-stream" else None, about)
                 there = there and self._write_piece(piece)
                 if not there and (crossing is None or crossing.call.modern):
                     return  # until 2025 a client that goes does not end its call
@@ -445,10 +375,22 @@ class Exchange(BaseHTTPRequestHandler):
         finally:
             self.close_connection = self.close_connection or not there
 
-    def _look(self, room: str, message: Any, learn: bool) -> None:
+    def _look(self, room: str, message: Any, about: dict[str, Any]) -> None:
+        """Something comes from the server. What it ends is settled before the client learns of it.
+
+        Args:
+            about: the request of the client that it may be the answer to.
+        """
+        for each in message if isinstance(message, list) else [message]:
+            if not isinstance(each, dict):
+                continue
+            answers = protocol.is_answer(each) and each.get("id") == about.get("id")
+            settle = self.gateway.desk.hear(each, asked_of(about) if answers else NOTHING)
+            if settle is not None:
+                settle()
+            if answers and about.get("method") == protocol.LIST:
+                self.gateway.desk.listed(each.get("result"))
         self.gateway.crossings.look(room, message)
-        if learn and isinstance(message, dict):
-            self.gateway.desk.listed(message.get("result"))
 
     def _watch(self, exchange: Sent) -> Event:
         """Ends the request when the client goes: that is how it is cancelled since 2026, and how a stream ends."""
@@ -479,7 +421,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _head(self, status: int, headers: Iterable[tuple[str, str]], length: int | None) -> None:
         self.send_response_only(status)
-        for name, value in [*headers, *self._for_a_page()]:
+        for name, value in [*headers, *self.gateway.entrance.for_a_page(self.headers)]:
             if name.lower() not in _NOT_PASSED_ON:
                 self.send_header(name, value)
         if status == 204:
@@ -495,13 +437,6 @@ class Exchange(BaseHTTPRequestHandler):
         with suppress(OSError):
             self.end_headers()
 
-    def _for_a_page(self) -> list[tuple[str, str]]:
-        """What lets a page of a named origin read the answer."""
-        origin = self.headers.get("Origin", "")
-        if origin not in self.gateway.origins:
-            return []
-        return [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", SESSION), ("Vary", "Origin")]
-
     def _write_piece(self, piece: bytes) -> bool:
         if self.request_version == "HTTP/1.1":
             return self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
@@ -515,20 +450,3 @@ class Exchange(BaseHTTPRequestHandler):
             self.close_connection = True
             return False
         return True
-
-
-def _hostname(netloc: str) -> str | None:
-    try:
-        return urlsplit(netloc).hostname
-    except ValueError:
-        return None
-
-
-def _plain(header: str) -> str | None:
-    """A header's text. What is no ASCII stands in it as `=?base64?…?=`."""
-    if not (header.startswith("=?base64?") and header.endswith("?=")):
-        return header
-    try:
-        return base64.b64decode(header[9:-2], validate=True).decode("utf-8")
-    except ValueError:
-        return None

@@ -103,11 +103,22 @@ class Upstream:
         try:
             self._address = read_address(url)
         except ConfigurationError:
-            raise ConfigurationError(f"`--upstream {url}` must be https://…, or http:// to this machine") from None
+            wanted = "https://…, or http:// to this machine, without user, query or fragment"
+            raise ConfigurationError(f"`--upstream {url}` must be {wanted}") from None
         self.path = urlsplit(url).path or "/"
 
-    def send(self, method: str, headers: Iterable[tuple[str, str]], body: bytes | None) -> Exchange:
+    def send(
+        self,
+        method: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes | None,
+        *,
+        patience_seconds: float | None = None,
+    ) -> Exchange:
         """Sends one request.
+
+        Args:
+            patience_seconds: how long the server may say nothing; None: tools may take their time.
 
         Raises:
             Unsent: the server has not seen it.
@@ -120,7 +131,7 @@ class Upstream:
         except OSError as error:
             connection.close()
             raise Unsent(f"the server cannot be reached: {type(error).__name__}") from error
-        connection.sock.settimeout(None)  # tools may take their time
+        connection.sock.settimeout(patience_seconds)
         try:
             self._send(connection, method, headers, body)
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
+from kiff_guard.conformance.driver import ToolCall
 from kiff_guard.conformance.invariants.table import invariant
 from kiff_guard.conformance.trial import PATIENCE_SECONDS, REFUND, Trial, call, expect, shown, texts
 from kiff_guard.conformance.world import World, said
@@ -28,8 +30,11 @@ def settles_after_the_await(trial: Trial) -> None:
 
 @invariant("A2", "while KIFF decides, the event loop goes on", asynchronous=True)
 def decides_beside_the_loop(trial: Trial) -> None:
-    import asyncio
+    for wanted in (REFUND, SLOW):
+        _decides_beside_the_loop(trial, wanted)
 
+
+def _decides_beside_the_loop(trial: Trial, wanted: ToolCall) -> None:
     asked, ticked = threading.Event(), threading.Event()
 
     def slow(args: Any) -> str:
@@ -43,9 +48,9 @@ def decides_beside_the_loop(trial: Trial) -> None:
 
     stage = trial.stage(slow)
     stage.beside = tick
-    stage.play(REFUND)
+    stage.play(wanted)
     expect(asked.is_set(), "KIFF was not asked")
-    expect(ticked.is_set() and stage.runs("refund") == 1, "the loop stood still until KIFF had answered")
+    expect(ticked.is_set() and stage.runs(wanted.tool) == 1, "the loop stood still until KIFF had answered")
 
 
 @invariant("A3", "a plain tool in a running loop is decided, run and settled like any other", asynchronous=True)
@@ -65,3 +70,13 @@ def no_way_round_the_hook(trial: Trial) -> None:
         name = "order_id" if tool == "refund_slowly" else "account_id"
         stage.play(call(tool, **{name: "x-1"}))
         stage.did_not_run(tool, f"when KIFF blocked it ({trial.way})")
+
+
+@invariant("A5", "an asynchronous tool that raises has failed", asynchronous=True)
+def awaited_tool_failed(trial: Trial) -> None:
+    stage = trial.stage()
+    stage.play(call("explode_slowly", order_id="o-1"))
+    stage.ran_once("explode_slowly")
+    receipt = stage.receipt()
+    seen = (receipt.executed, receipt.execution)
+    expect(seen == (True, "failed"), f"the receipt says {seen}")

@@ -43,6 +43,8 @@ def identical_calls(trial: Trial) -> None:
     expect(stage.client.calls == 2, f"KIFF was asked {stage.client.calls} times")
     found = stage.receipts
     expect(len(found) == len({receipt.receipt_id for receipt in found}) == 2, f"there are {shown(found)}")
+    ids = [receipt.call_id for receipt in found if receipt.call_id]
+    expect(len(set(ids)) == len(ids), f"the receipts are of the calls {ids}")
     proposals = [asked.proposal_id for asked in stage.client.decides if asked.proposal_id]
     expect(len(set(proposals)) == len(proposals), f"both were asked as {proposals}")
 

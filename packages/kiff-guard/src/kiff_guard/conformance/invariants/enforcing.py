@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kiff_guard.conformance.invariants.observing import BrokenLedger, broken_redaction
-from kiff_guard.conformance.invariants.table import invariant
+from kiff_guard.conformance.invariants.table import NotHere, invariant
 from kiff_guard.conformance.scripted import Garbage
 from kiff_guard.conformance.trial import DELETE, REFUND, Stage, Trial, call, expect, shown, texts
 from kiff_guard.conformance.world import said
@@ -75,13 +75,15 @@ def unknown_withholds(trial: Trial) -> None:
         _withheld(stage, "")
 
 
-@invariant("E5", "a client that fails withholds, and leaves one receipt that says error", mandatory=True)
+@invariant("E5", "a client that fails withholds: one receipt that says error, and so is told", mandatory=True)
 def failing_client_withholds(trial: Trial) -> None:
     for error in (OSError("no route"), TimeoutError("too late"), RuntimeError("a bug"), Interrupted("stop")):
         stage = trial.stage(error)
-        stage.play(DELETE)
+        played = stage.play(DELETE)
         stage.did_not_run("delete_account", f"when the client raised {error!r}")
         _withheld(stage, "error")
+        is_told = isinstance(error, Interrupted) or "error" in texts(played)
+        expect(is_told, f"when the client raised {error!r} was told: {texts(played)!r}")
 
 
 @invariant("E6", "only where it was told so does a call run without an answer, and its receipt says so")
@@ -126,6 +128,52 @@ def broken_guard_withholds(trial: Trial) -> None:
         stage = trial.stage(**options)
         stage.play(DELETE)
         stage.did_not_run("delete_account", f"with a broken {next(iter(options))}")
+
+
+@invariant("E10", "of two guards both have to allow, whichever comes first")
+def both_have_to_allow(trial: Trial) -> None:
+    _stacks(trial)
+    for first, second in (("blocked", "allowed"), ("allowed", "blocked"), ("allowed", "allowed")):
+        stage = trial.stage(first)
+        behind = trial.stage(second, world=stage.world)
+        stage.also = (behind.guard,)
+        stage.play(DELETE)
+        if first == second:
+            stage.ran_once("delete_account")
+            for each in (stage, behind):
+                receipt = each.receipt()
+                expect(receipt.execution == "succeeded", f"both allowed, and a receipt says {shown([receipt])}")
+        else:
+            stage.did_not_run("delete_account", f"where the first said {first} and the second {second}")
+            stage.guard.flush()
+            stage.honest()
+            behind.honest()
+
+
+@invariant("E11", "a guard that is attached twice asks once, and leaves one receipt")
+def attached_twice(trial: Trial) -> None:
+    _stacks(trial)
+    stage = trial.stage()
+    stage.also = (stage.guard,)
+    stage.play(REFUND)
+    stage.ran_once("refund")
+    expect(stage.client.calls == 1, f"KIFF was asked {stage.client.calls} times")
+    receipt = stage.receipt()
+    expect(receipt.execution == "succeeded", f"the receipt says {shown([receipt])}")
+
+
+@invariant("E12", "a tool goes by the name that the model calls it by, whatever its function is called")
+def renamed_tools(trial: Trial) -> None:
+    for bound, runs in (("refund", 0), ("pay_back", 1)):
+        stage = trial.stage(client={"maps": frozenset({bound})})
+        stage.play_with({"pay_back": stage.world.tools()["refund"]}, call("pay_back", **REFUND.args))
+        ran = stage.runs("refund")
+        expect(ran == runs, f"with a binding for `{bound}` the function `refund`, as `pay_back`, ran {ran} times")
+
+
+def _stacks(trial: Trial) -> None:
+    if not getattr(trial.driver, "stacks", False):
+        raise NotHere("it takes one guard alone")
 
 
 def _withheld(stage: Stage, outcome: str) -> None:

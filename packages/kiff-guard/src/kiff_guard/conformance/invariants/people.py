@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kiff_guard.conformance.driver import Played, ToolCall
-from kiff_guard.conformance.invariants.table import invariant
+from kiff_guard.conformance.invariants.table import NotHere, invariant
 from kiff_guard.conformance.trial import DELETE, Stage, Trial, call, expect, shown, texts
 
 HELD = {"delete_account": "approval_required", "send_email": "approval_required"}
@@ -65,10 +65,11 @@ def edited_calls_are_asked(trial: Trial) -> None:
 
 @invariant("H5", "a yes that is not KIFF's runs nothing", mandatory=True)
 def local_yes_is_none(trial: Trial) -> None:
-    stage, held, _ = _held(trial)
-    stage.again(held, DELETE, yes=True)
+    stage, held, approval = _held(trial)
+    again = stage.again(held, DELETE, yes=True)
     stage.did_not_run("delete_account", "by the framework's own yes")
     expect(all(not receipt.executed for receipt in stage.receipts), f"the receipts say {shown(stage.receipts)}")
+    expect(approval in texts(again), f"the approval {approval} that it waits for is named nowhere: {texts(again)!r}")
 
 
 @invariant("H6", "an approval that expired, was used, or is another tool's runs nothing", mandatory=True)
@@ -98,3 +99,13 @@ def refusals_are_told(trial: Trial) -> None:
     again = stage.again(held, DELETE)
     stage.did_not_run("delete_account", "after KIFF refused its approval")
     expect("whoever proposes may not approve" in texts(again), f"of the refusal was told: {texts(again)!r}")
+
+
+@invariant("H8", "a no that is said where a call paused stands, although KIFF granted it")
+def local_no_stands(trial: Trial) -> None:
+    stage, held, approval = _held(trial)
+    if held.resume is None:
+        raise NotHere("it has no pause of its own where anybody could say no")
+    stage.client.grant(approval)
+    stage.again(held, DELETE, yes=False)
+    stage.did_not_run("delete_account", "after it was rejected where it paused")

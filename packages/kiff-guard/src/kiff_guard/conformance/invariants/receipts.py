@@ -102,6 +102,21 @@ def lost_receipts_are_told(trial: Trial) -> None:
     expect(len(ledger.kept) == 1, f"once the ledger works again it has {len(ledger.kept)} receipts")
 
 
+@invariant("R7", "what the model leaves out or writes as text is decided on as it wrote it, or as the tool gets it")
+def decided_as_written_or_as_run(trial: Trial) -> None:
+    for written in ({}, {"amount": "49.0"}, {"amount": "a lot"}):
+        stage = trial.stage()
+        stage.play(call("pay", order_id="o-1", **written))
+        expect(written or stage.runs("pay") == 1, "it did not run without what it needs not be told")
+        got = [each.args for each in stage.world.ran]
+        meant = [{"order_id": "o-1", **written}, *got]
+        asked = [each.args for each in stage.client.decides]
+        expect(asked or not got, f"it ran with {got}, and KIFF was not asked")
+        expect(all(args in meant for args in asked), f"KIFF was asked about {asked}; written and run were {meant}")
+        stage.guard.flush()
+        stage.honest()
+
+
 class _FailsLater(BrokenLedger):
     """A ledger that takes what begins, and fails when it ended, until it works again."""
 

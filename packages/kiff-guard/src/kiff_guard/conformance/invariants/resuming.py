@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kiff_guard.conformance.driver import ToolCall
 from kiff_guard.conformance.invariants.table import NotHere, invariant
 from kiff_guard.conformance.trial import DELETE, REFUND, Trial, call, expect, shown
 
@@ -54,6 +55,30 @@ def same_id_elsewhere(trial: Trial) -> None:
         stage.play(REFUND, session=SESSION)
         asked += [each.proposal_id for each in stage.client.decides]
     expect(len(asked) == 2 and asked[0] and asked[0] == asked[1], f"two processes asked with {asked}")
+
+
+@invariant("I5", "a call tried again after KIFF did not answer in time runs once", mandatory=True)
+def tried_again_after_a_timeout(trial: Trial) -> None:
+    for call_id in ("call-1", "call-2"):
+        answers = iter([TimeoutError("too late"), "allowed"])
+        stage = trial.stage(lambda args, answers=answers: next(answers), session=SESSION)
+        stage.play(REFUND, session=SESSION)
+        stage.did_not_run("refund", "while KIFF had not answered")
+        stage.play(ToolCall("refund", dict(REFUND.args), call_id), session=SESSION)
+        stage.ran_once("refund")
+        seen = [(receipt.outcome, receipt.execution) for receipt in stage.receipts]
+        expect(seen == [("error", "not_run"), ("allowed", "succeeded")], f"the receipts say {seen}")
+
+
+@invariant("I6", "a call id of another conversation is another call", mandatory=True)
+def other_conversations(trial: Trial) -> None:
+    stage = trial.stage()
+    for session in (SESSION, "conversation-2"):
+        stage.play(REFUND, session=session)
+    expect(stage.runs("refund") == 2, f"a call in each of two conversations: `refund` ran {stage.runs('refund')} times")
+    expect(stage.client.calls == 2, f"KIFF was asked {stage.client.calls} times")
+    proposals = [asked.proposal_id for asked in stage.client.decides if asked.proposal_id]
+    expect(len(set(proposals)) == len(proposals), f"both were asked as {proposals}")
 
 
 def _only(ids: list[str]) -> str:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, Struct, UnsetType, json
+from msgspec import UNSET, Meta, Struct, UnsetType, json, structs
 
 from kiff.canonical import encode
 from kiff.errors import Forbidden, InvalidInput, KiffError, NotFound
@@ -38,6 +38,8 @@ CLEARED = "already_cleared: this very call was allowed before, and may have run"
 _TEXT = 500
 
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Told = Annotated[str, Meta(max_length=512)]
+"""A name or an id as Claude Code tells it. It is compared with every pattern, while all other requests wait."""
 
 
 class BoundTool(Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -75,10 +77,10 @@ class HookToolsQuery(Struct, forbid_unknown_fields=True):
 class HookEvent(Struct):
     """What Claude Code tells of a call. It tells more than this, and may tell more still."""
 
-    hook_event_name: str
-    session_id: str = ""
-    tool_name: str = ""
-    tool_use_id: str = ""
+    hook_event_name: Told
+    session_id: Told = ""
+    tool_name: Told = ""
+    tool_use_id: Told = ""
     tool_input: dict[str, Any] | None = None
     tool_response: Any = None
     is_interrupt: bool | None = None
@@ -124,6 +126,7 @@ async def _before(call: Call, event: HookEvent) -> HookAnswer:
     bound = _bound(kept, event.tool_name)
     if bound is None:
         if any(fnmatchcase(event.tool_name, each) for each in kept.ungoverned):
+            call.authenticate_again()  # no batch follows that would read the key's row as it is now
             return HookAnswer()
         return denied(_said(event, "invalid", "unmapped_tool: no action is bound to it; an owner binds tools"))
     for name in ("session_id", "tool_use_id"):
@@ -236,7 +239,7 @@ def _bound(kept: HookTools, tool: str) -> BoundTool | None:
     if exact is not None:
         return exact
     fitting = [each for each in kept.tools if fnmatchcase(tool, each.name)]
-    if len({(each.action, each.entity_type, each.entity_arg, each.entity_id) for each in fitting}) > 1:
+    if len({json.encode(structs.replace(each, name="any")) for each in fitting}) > 1:
         names = " and ".join(f"`{each.name}`" for each in fitting)
         raise InvalidInput(
             f"the tool fits {names}, which are bound differently; bind it by its name", field="tool_name"

@@ -1,5 +1,5 @@
-"""Whether the collector of garbage runs in this thread now. It may come while any lock is held, so that what it ends
-must take none: it is noted, and settled later."""
+"""Whether garbage is collected in this thread now. That may be while any lock is held, so that what ends by it must
+take none: it is noted, and settled later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def watch() -> None:
         gc.callbacks.append(_note)
 
 
-def now() -> bool:
+def is_collected_now() -> bool:
     return get_ident() in _threads
 
 
