@@ -10,6 +10,7 @@ import pytest
 from hook_cases import BINDING, TOOL, Place, before, denied, let_go
 from scripted_tower import KEY, ScriptedTower
 
+from kiff_guard import tool_map
 from kiff_guard.errors import ConfigurationError
 from kiff_guard.hooks import settings
 
@@ -157,5 +158,5 @@ def test_the_repr_of_settings_has_no_key(tmp_path: Path) -> None:
 def test_the_settings_stand_in_the_guide() -> None:
     """Every setting is told of."""
     page = (Path(__file__).parents[2] / "docs/guides/coding-agents.md").read_text("utf-8")
-    missing = [name for name in [*settings._FIELDS, *settings._BINDING] if f"`{name}`" not in page]
+    missing = [name for name in [*settings._FIELDS, *tool_map._FIELDS] if f"`{name}`" not in page]
     assert missing == []

@@ -18,10 +18,12 @@ from mcp_server import Server
 from scripted_tower import KEY, ScriptedTower
 
 from kiff_guard.errors import ConfigurationError
+from kiff_guard.hooks import main as hook
 from kiff_guard.ledgers.verify import verify
 from kiff_guard.mcp import CANNOT_START, USAGE, main, options
 from kiff_guard.mcp.held import Held
 from kiff_guard.mcp.options import Options, guard_of, read
+from kiff_guard.version import VERSION
 
 GATEWAY = Path(sys.executable).with_name("kiff-mcp")
 SERVER = Path(__file__).parent / "gullible_server.py"
@@ -39,6 +41,8 @@ def told(*arguments: str, **environment: str) -> Options:
     [
         ([], "expected either"),
         (["--"], "expected either"),
+        (["shop-server", "--port", "1"], "`shop-server --port 1` is not understood; a server and its arguments stand"),
+        (["--upsteam=https://x/mcp", "--", "server"], "`--upsteam=https://x/mcp` is not understood; `kiff-mcp --help`"),
         (["--upstream=https://x/mcp", "--listen=127.0.0.1:1", "--", "server"], "expected either"),
         (["--upstream=https://x/mcp", "--header=A=TOKEN", "--listen=127.0.0.1:1"], "bring their own"),
         (["--header=A=TOKEN", "--", "server"], "bring their own"),
@@ -61,7 +65,7 @@ def told(*arguments: str, **environment: str) -> Options:
         (["--bind=refund", "--", "server"], "TOOL=ACTION,TYPE,ARG"),
         (["--bind=refund=REFUND,Order", "--", "server"], "TOOL=ACTION,TYPE,ARG"),
         (["--bind==REFUND,Order,id", "--", "server"], "TOOL=ACTION,TYPE,ARG"),
-        (["--tools=/nowhere.json", "--", "server"], "cannot be read"),
+        (["--tools=/nowhere.json", "--", "server"], "cannot be read: No such file"),
     ],
 )
 def test_what_cannot_be_right_is_refused(arguments: list[str], says: str) -> None:
@@ -76,7 +80,7 @@ def test_what_cannot_be_right_is_refused(arguments: list[str], says: str) -> Non
     [
         "[]", "nonsense", '{"refund": "REFUND"}', '{"refund": {"action": "REFUND"}}',
         '{"refund": {"action": "A", "entity_type": "O", "entity_arg": "i", "allow": true}}',
-        '{"refund": {"action": "A", "entity_type": "O", "entity_arg": "i", "entity": "x"}}',
+        '{"refund": {"action": "A", "entity_type": "O", "entity_arg": "i", "entity_id": "x"}}',
     ],
 )  # fmt: skip
 def test_a_tools_file_that_is_none_is_refused(tools: str, tmp_path: Path) -> None:
@@ -88,7 +92,7 @@ def test_a_tools_file_that_is_none_is_refused(tools: str, tmp_path: Path) -> Non
 def test_tools_come_from_a_file_and_from_the_command_line(tmp_path: Path) -> None:
     """The file may be the settings of `kiff-hook`, too."""
     refund = {"action": "REFUND", "entity_type": "Order", "entity_arg": "order_id", "aliases": ["give_back"]}
-    bash = {"action": "RUN", "entity_type": "Workspace", "entity": "main", "parameters": ["command"]}
+    bash = {"action": "RUN", "entity_type": "Workspace", "entity_id": "main", "parameters": ["command"]}
     for tools in ({"refund": refund, "bash": bash}, {"mode": "observe", "tools": {"refund": refund, "bash": bash}}):
         (tmp_path / "tools.json").write_text(json.dumps(tools), "utf-8")
         given = told(f"--tools={tmp_path / 'tools.json'}", "--bind=pay=PAY, Invoice, id").tools
@@ -122,9 +126,16 @@ def test_options_behind_the_dashes_are_the_server_s() -> None:
     assert (given.mode, given.fail_closed) == ("observe", True)
 
 
-def test_a_shortened_option_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+def test_a_shortened_option_is_none() -> None:
+    with pytest.raises(ConfigurationError, match="`--fail` is not understood"):
         told("--fail")
+
+
+def test_programs_say_which_version_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        told("--version")
+    assert (ended.value.code, hook(["--version"])) == (0, 0)
+    assert capsys.readouterr().out.split() == ["kiff-mcp", VERSION, "kiff-hook", VERSION]
 
 
 def test_what_cannot_be_right_ends_with_a_line_and_a_code(capsys: pytest.CaptureFixture[str]) -> None:

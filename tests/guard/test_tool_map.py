@@ -201,3 +201,27 @@ def test_a_client_takes_no_dict_for_a_map() -> None:
     loose: Any = {"refund": REFUND}
     with pytest.raises(ConfigurationError, match="`tool_map` is a dict; expected a ToolMap"):
         HTTPClient("key", loose)
+
+
+@pytest.mark.parametrize(
+    ("binding", "says"),
+    [
+        ("REFUND", "`refund` in guard.json is an object of action, entity_type"),
+        ({"action": "REFUND", "entity_type": "Order", "entity": "main"}, "parameters, aliases and no others"),
+        ({"entity_type": "Order", "entity_arg": "id"}, "`action` of the binding of `refund` .* guard.json"),
+        ({"action": "REFUND", "entity_arg": "id"}, "`entity_type` of the binding of `refund`"),
+        ({"action": "REFUND", "entity_type": "Order"}, "`entity_arg` of the binding of `refund`"),
+        ({"action": "REFUND", "entity_type": "Order", "entity_arg": "id", "entity_id": "main"}, "only one names"),
+        ({"action": ["REFUND"], "entity_type": "Order", "entity_arg": "id"}, "must be a name"),
+        ({"action": "REFUND", "entity_type": "Order", "entity_arg": "id", "aliases": "repay"}, "`aliases` of"),
+        ({"action": "REFUND", "entity_type": "Order", "entity_arg": "id", "parameters": "id"}, "`parameters` of"),
+    ],
+)
+def test_a_binding_in_a_file_that_is_none_is_refused_by_its_name(binding: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        ToolMap.from_settings({"refund": binding}, "guard.json")
+
+
+def test_a_file_binds_as_bind_does() -> None:
+    told = {"action": "REFUND_ORDER", "entity_type": "Order", "entity_arg": "order_id", "aliases": ["repay"]}
+    assert ToolMap.from_settings({"refund": told}, "guard.json").get("repay") == REFUND

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from kiff_guard.errors import AmbiguousTool, ArgumentsRefused, ConfigurationError
 
 _GLOB = frozenset("*?[")
+_FIELDS = ("action", "entity_type", "entity_arg", "entity_id", "parameters", "aliases")
 
 
 class ToolBinding(NamedTuple):
@@ -50,6 +51,29 @@ class ToolMap:
 
     def __repr__(self) -> str:
         return f"<ToolMap of {', '.join([*self._names, *self._aliases, *self._globs]) or 'nothing'}>"
+
+    @classmethod
+    def from_settings(cls, told: Mapping[str, Any], where: str) -> ToolMap:
+        """The map that a settings file tells: each tool and an object of what `bind` takes, by the same names.
+
+        Args:
+            where: the file, for errors.
+
+        Raises:
+            ConfigurationError: names the tool, the file, and what is wrong with the binding.
+        """
+        tools = cls()
+        for tool, binding in told.items():
+            if not isinstance(binding, Mapping) or not binding.keys() <= set(_FIELDS):
+                raise ConfigurationError(
+                    f"the binding of `{tool}` in {where} is an object of {', '.join(_FIELDS)} and no others"
+                )
+            named = {"action": "", "entity_type": "", **binding}
+            try:
+                tools.bind(tool, **named)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{error} (in {where})") from None
+        return tools
 
     def bind(
         self,

@@ -4,6 +4,7 @@
     kiff-hook install claude-code|codex|gemini|cursor [--project|--user] [--mode MODE] [--config FILE] [--dry-run]
     kiff-hook install … --uninstall
     kiff-hook doctor claude-code|codex|gemini|cursor [--config FILE]
+    kiff-hook --help | --version
 
 The agent writes one JSON object to stdin, and reads its own JSON from stdout. Until an answer is out, every end of this
 process withholds in enforce: exit status 2, which each of these agents takes for no.
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 NAMES = ("claude-code", "codex", "gemini", "cursor")
 STARTING_SECONDS = 10.0
 """How long it may take until the settings are read, which say how long the rest may take."""
-USAGE = (__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]
+ABOUT, USAGE = (__doc__ or "\n\n").split("\n\n")[:2]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,7 +34,12 @@ def main(argv: list[str] | None = None) -> int:
 
         return run(words)
     if words[:1] in (["-h"], ["--help"]):
-        sys.stdout.write(f"{USAGE}\n")
+        sys.stdout.write(f"{ABOUT}\n\n{USAGE}\n")
+        return 0
+    if words == ["--version"]:
+        from kiff_guard.version import VERSION
+
+        sys.stdout.write(f"kiff-hook {VERSION}\n")
         return 0
     try:
         dialect, mode, config = _read(words)

@@ -187,15 +187,15 @@ class Turn:
             ConfigurationError: there is no address, or no key.
         """
         from kiff_guard.client import HTTPClient
+        from kiff_guard.tool_map import ToolMap
 
         settings = self.settings
         if not settings.url:
             raise ConfigurationError("no server: say `url` in the settings, or set KIFF_URL")
         if not settings.key:
             raise ConfigurationError("no key: say `key_file` in the settings, or set KIFF_API_KEY")
-        return HTTPClient(
-            settings.key, _tool_map(settings.tools), settings.url, timeout=settings.deadline_seconds * SHARE
-        )
+        tools = ToolMap.from_settings(settings.tools, settings.source)
+        return HTTPClient(settings.key, tools, settings.url, timeout=settings.deadline_seconds * SHARE)
 
 
 def _stdin() -> bytes:
@@ -218,15 +218,6 @@ def _wait_for_stdin() -> None:
     import select
 
     select.select([0], [], [])
-
-
-def _tool_map(tools: Mapping[str, Mapping[str, Any]]) -> Any:
-    from kiff_guard.tool_map import ToolMap
-
-    found = ToolMap()
-    for tool, binding in tools.items():
-        found.bind(tool, **binding)
-    return found
 
 
 def _ledger(path: str) -> Any:

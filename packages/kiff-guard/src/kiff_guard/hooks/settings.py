@@ -45,7 +45,6 @@ _FIELDS = {
     "deadline_seconds": (int, float),
     "defer": bool,
 }
-_BINDING = {"action", "entity_type", "entity_arg", "entity_id", "aliases", "parameters"}
 _PROJECT_FIELDS = {"mode", "withheld"}
 _PATHS = ("key_file", "receipts", "state")
 
@@ -333,28 +332,15 @@ def _check(told: dict[str, Any], path: str) -> None:
             raise ConfigurationError(f"`{name}` in {path} is a list of names")
     if not 0.1 <= told.get("deadline_seconds", DEADLINE_SECONDS) <= 60:
         raise ConfigurationError(f"`deadline_seconds` in {path} must be 0.1 to 60")
-    for tool, binding in told.get("tools", {}).items():
-        _check_binding(tool, binding, path)
+    if "tools" in told:
+        from kiff_guard.tool_map import ToolMap
+
+        ToolMap.from_settings(told["tools"], path)
 
 
 def _one_of(told: dict[str, Any], name: str, words: tuple[str, ...], path: str) -> None:
     if name in told and told[name] not in words:
         raise ConfigurationError(f"`{name}` in {path} is `{told[name]}`; expected one of {', '.join(words)}")
-
-
-def _check_binding(tool: str, binding: Any, path: str) -> None:
-    where = f"the binding of `{tool}` in {path}"
-    if not isinstance(binding, dict) or not binding.keys() <= _BINDING:
-        raise ConfigurationError(f"{where} has the fields {', '.join(sorted(_BINDING))} and no others")
-    for name in ("action", "entity_type"):
-        if not isinstance(binding.get(name), str) or not binding[name]:
-            raise ConfigurationError(f"{where} lacks `{name}`")
-    ways = [binding.get(name) for name in ("entity_arg", "entity_id")]
-    if sum(isinstance(each, str) and bool(each) for each in ways) != 1:
-        message = (
-            "names its entity by `entity_arg`, an argument of the tool, or by `entity_id`, one that is always the same"
-        )
-        raise ConfigurationError(f"{where} {message}")
 
 
 def _key(path: str) -> str:

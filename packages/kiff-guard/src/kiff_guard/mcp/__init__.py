@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note(str(error))
         return USAGE
     except OSError as error:
-        note(f"cannot start: {error}")
+        about = f"`{error.filename}`: {error.strerror}" if error.filename else str(error)
+        note(f"cannot start {about}")
         return CANNOT_START
 
 

@@ -14,6 +14,7 @@ from kiff_guard.errors import ConfigurationError
 from kiff_guard.guard import Guard
 from kiff_guard.mcp.desk import ADAPTER
 from kiff_guard.tool_map import ToolMap
+from kiff_guard.version import VERSION
 
 MODES = ("observe", "enforce")
 UNMAPPED = ("withhold", "allow", "observe")
@@ -26,7 +27,6 @@ _HEADERS_OF_OURS = frozenset(
         *("host", "last-event-id", "origin", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"),
     )
 )
-_BINDING = {"action", "entity_type", "entity_arg", "entity", "parameters", "aliases"}
 
 _ABOUT = """
 A gateway in front of any MCP server: every tool call is decided by KIFF before the server sees it.
@@ -84,7 +84,10 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         SystemExit: --help, or an option that does not exist.
     """
     own, command = _split(arguments)
-    given = _parser().parse_args(own)
+    given, more = _parser().parse_known_args(own)
+    if more:
+        hint = "" if command or given.upstream else "; a server and its arguments stand behind `--`"
+        raise ConfigurationError(f"`{' '.join(more)}` is not understood{hint}; `kiff-mcp --help` shows the options")
     if bool(command) == bool(given.upstream):
         raise ConfigurationError("expected either `-- SERVER …` or `--upstream URL`; `kiff-mcp --help` shows both")
     if given.listen and not given.upstream:
@@ -168,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     say = parser.add_argument
+    say("--version", action="version", version=f"kiff-mcp {VERSION}")
     say("--mode", choices=MODES, default="observe", help="observe: look on, never stop a call; enforce: ask KIFF first")
     say("--tools", metavar="FILE", default="", help="JSON: which tool is which action of the domain")
     say("--bind", metavar="TOOL=ACTION,TYPE,ARG", action="append", default=[], help="the same for one tool; repeatable")
@@ -188,9 +192,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tools(path: str, bindings: Sequence[str]) -> ToolMap:
-    tools = ToolMap()
-    for tool, binding in _file(path).items() if path else ():
-        _bind(tools, tool, binding, path)
+    tools = ToolMap.from_settings(_file(path), path) if path else ToolMap()
     for each in bindings:
         tool, _, rest = each.partition("=")
         parts = [part.strip() for part in rest.split(",")]
@@ -202,22 +204,15 @@ def _tools(path: str, bindings: Sequence[str]) -> ToolMap:
     return tools
 
 
-def _bind(tools: ToolMap, tool: str, binding: Any, path: str) -> None:
-    if not isinstance(binding, dict) or not binding.keys() <= _BINDING:
-        raise ConfigurationError(f"`{tool}` in {path} has the fields {', '.join(sorted(_BINDING))} and no others")
-    more = {name: binding[name] for name in ("parameters", "aliases") if name in binding}
-    if "entity" in binding:
-        more["entity_id"] = binding["entity"]
-    tools.bind(tool, binding.get("action", ""), binding.get("entity_type", ""), binding.get("entity_arg", ""), **more)
-
-
 def _file(path: str) -> dict[str, Any]:
     """The bindings by tool: the file itself, or what stands under `tools` in it."""
     try:
         with open(path, "rb") as file:
             told = json.loads(file.read(TOOLS_FILE_LIMIT).decode("utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"`--tools {path}` cannot be read: {error}") from error
+        raise ConfigurationError(
+            f"`--tools {path}` cannot be read: {getattr(error, 'strerror', '') or error}"
+        ) from error
     if isinstance(told, dict) and isinstance(told.get("tools"), dict) and "action" not in told["tools"]:
         told = told["tools"]
     if not isinstance(told, dict):
