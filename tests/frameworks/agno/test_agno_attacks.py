@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import files
 from types import ModuleType, SimpleNamespace
@@ -16,13 +15,13 @@ from agno.team import Team
 from agno.tools import Toolkit, tool
 from agno.tools.workflow import WorkflowTools
 from agno.workflow import Step, Workflow
+from guards import RAN
 
 from kiff_guard import Guard
 from kiff_guard.adapters.agno import attach
 from kiff_guard.conformance import ScriptedClient
 from kiff_guard.errors import ConfigurationError
 
-RAN: list[Any] = []
 MADE_OF = {
     "dill": (),
     "ipykernel": (),
@@ -32,12 +31,6 @@ MADE_OF = {
 }
 """What a kernel is made of. None is started here: a call begins where one of a kernel's arrives."""
 CALLS = [("", "refund"), ("", "arefund"), ("kit", "pay")]
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> Iterator[None]:
-    RAN.clear()
-    yield
 
 
 @pytest.fixture

@@ -60,8 +60,7 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def nothing_ran() -> Iterator[None]:
-    RAN.clear()
+def no_hooks_stay() -> Iterator[None]:
     yield
     for each in list(get_before_tool_call_hooks()):
         each.__self__.unregister()

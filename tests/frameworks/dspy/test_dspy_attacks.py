@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import dspy
 import pytest
+from guards import RAN
 
 from kiff_guard import Guard, Hold
 from kiff_guard.adapters.dspy import attach, hook
 from kiff_guard.conformance import ScriptedClient
-
-RAN: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> Iterator[None]:
-    RAN.clear()
-    yield
 
 
 def refund(order_id: str) -> str:

@@ -11,19 +11,14 @@ from fastmcp import Client, FastMCP
 from fastmcp.server.middleware import Middleware
 from fastmcp.server.middleware.tool_injection import ToolInjectionMiddleware
 from fastmcp.tools import Tool
+from guards import RAN
 
 from kiff_guard import Guard
 from kiff_guard.adapters.fastmcp import attach
 from kiff_guard.conformance import ScriptedClient
 from kiff_guard.errors import ConfigurationError
 
-RAN: list[Any] = []
 CALLS_ITSELF = "on_call_tool" in vars(ToolInjectionMiddleware)
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> None:
-    RAN.clear()
 
 
 def refund(order_id: str) -> str:

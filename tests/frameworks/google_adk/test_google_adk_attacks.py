@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,12 +21,6 @@ try:
     from google.adk.tools._node_tool import NodeTool as _  # noqa: F401
 except ImportError:
     pytest.skip("needs an ADK whose workflows can be tools", allow_module_level=True)
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> Iterator[None]:
-    RAN.clear()
-    yield
 
 
 def refund(order_id: str) -> str:

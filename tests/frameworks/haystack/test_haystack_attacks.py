@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from guards import RAN
 from haystack import Pipeline
 from haystack.dataclasses import ChatMessage
 from haystack.dataclasses import ToolCall as HaystackCall
@@ -19,13 +20,7 @@ from kiff_guard.conformance import ScriptedClient, ToolCall
 if not IS_3:
     from haystack.components.tools import ToolInvoker
 
-RAN: list[Any] = []
 needs_2 = pytest.mark.skipif(IS_3, reason="needs Haystack 2: version 3 has no ToolInvoker")
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> None:
-    RAN.clear()
 
 
 def refund(order_id: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from guards import RAN
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
@@ -17,14 +18,6 @@ from langgraph_driver import GO, script_of
 from kiff_guard import Guard
 from kiff_guard.adapters.langgraph import attach, hook
 from kiff_guard.conformance import ScriptedClient, ToolCall
-
-RAN: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> Iterator[None]:
-    RAN.clear()
-    yield
 
 
 def refund(order_id: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,12 +15,6 @@ from kiff_guard import Guard
 from kiff_guard.adapters.microsoft_agent_framework import attach
 from kiff_guard.conformance import ToolCall
 from kiff_guard.errors import ConfigurationError
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> Iterator[None]:
-    RAN.clear()
-    yield
 
 
 def workflow() -> Any:

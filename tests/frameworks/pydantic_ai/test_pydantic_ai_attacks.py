@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from guards import RAN
 from pydantic_ai import Agent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.models.test import TestModel
@@ -17,17 +18,10 @@ from kiff_guard import Guard
 from kiff_guard.adapters.pydantic_ai import attach, hook
 from kiff_guard.conformance import ScriptedClient
 
-RAN: list[Any] = []
 SPEC = {"capabilities": ["Thinking"]}
 needs_for_agent = pytest.mark.skipif(
     not hasattr(AbstractCapability, "for_agent"), reason="needs a Pydantic AI that tells a capability of its agent"
 )
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> Iterator[None]:
-    RAN.clear()
-    yield
 
 
 def refund(order_id: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,12 +13,6 @@ from semantic_kernel.functions import kernel_function
 from sk_driver import PLUGIN, agent_with, kernel_with
 
 from kiff_guard.adapters.semantic_kernel import attach
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> Iterator[None]:
-    RAN.clear()
-    yield
 
 
 async def read(stream: Any) -> None:

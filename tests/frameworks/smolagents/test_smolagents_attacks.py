@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from guards import RAN
 from smolagents import CodeAgent, LogLevel, Tool
 from smolagents_driver import Code
 
 from kiff_guard import Guard
 from kiff_guard.adapters.smolagents import attach
 from kiff_guard.conformance import ScriptedClient
-
-RAN: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> Iterator[None]:
-    RAN.clear()
-    yield
 
 
 class Pay(Tool):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from guards import RAN, asks, refund
 from strands.hooks import BeforeToolCallEvent
 from strands_driver import ScriptedModel, agent_with, told
@@ -25,11 +24,6 @@ class Holds:
 
     def before(self, event: Any) -> None:
         self.tool_use = event.tool_use
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> None:
-    RAN.clear()
 
 
 def test_a_call_that_is_changed_while_kiff_is_asked_does_not_run() -> None:
