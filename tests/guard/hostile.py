@@ -101,6 +101,8 @@ class Hostile:
             line.settimeout(PATIENCE_SECONDS)
             if self._tls is not None:
                 line = self._tls.wrap_socket(line, server_side=True)
+                with self._lock:
+                    self._open.append(line)  # the socket below has gone into it
             while (asked := _read(line, number)) is not None:
                 with self._lock:
                     self.asked.append(asked)
