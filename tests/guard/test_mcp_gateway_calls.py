@@ -19,6 +19,8 @@ from kiff_guard.mcp import ending, stdio
 from kiff_guard.mcp.desk import Desk
 from kiff_guard.mcp.message import Call, call_of
 
+pytestmark = pytest.mark.slow
+
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 0,

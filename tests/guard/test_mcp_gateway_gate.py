@@ -12,6 +12,8 @@ from mcp_wire import SERVER, Wire, ends, enforcing
 
 from kiff_guard import Guard
 
+pytestmark = pytest.mark.slow
+
 CALL = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"refund","arguments":{"amount":9999}}}'
 PARAMS = '{"name":"refund","arguments":{"amount":9999}}'
 

@@ -19,6 +19,8 @@ from kiff_guard.conformance import ScriptedClient
 from kiff_guard.mcp import ending, remote, sse
 from kiff_guard.mcp.upstream import Upstream
 
+pytestmark = pytest.mark.slow
+
 AGREED = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}}
 REFUND = {"amount": 50}
 

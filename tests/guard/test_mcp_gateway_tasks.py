@@ -19,6 +19,8 @@ from kiff_guard.arguments import digest
 from kiff_guard.conformance import ScriptedClient
 from kiff_guard.mcp import ending, streamable, tasks
 
+pytestmark = pytest.mark.slow
+
 DONE = {"content": [{"type": "text", "text": "did it"}]}
 BOOM = {"content": [], "isError": True}
 RELATED = {"_meta": {"io.modelcontextprotocol/related-task": {"taskId": "t1"}}}

@@ -22,6 +22,8 @@ OPEN_LIMIT = 10_000
 ENDED_LIMIT = 10_000
 RESULTS_LIMIT = 256
 HELD_LIMIT = 10_000
+UNDER_WAY = "under way"
+OVER = "over"
 FRESH_SECONDS = 60.0
 """How long a clearance of KIFF's is good for, counted from the question."""
 
@@ -49,6 +51,7 @@ class Attempt:
         begun: somebody awaits the coroutine or reads the stream that the tool gave.
         settles: somebody will say how it ended.
         closed: somebody has, or another process will.
+        question: where the question to KIFF stands: `""`, `under way` or `over`.
         answer, abandoned: what KIFF said, and that nobody waits for it any more.
         lock: of the words that only one may say first.
         writing: held while the ledger writes of it.
@@ -82,6 +85,7 @@ class Attempt:
     begun: bool = False
     started_at: float = 0.0
     decision: Decision = Decision(ERROR)
+    question: str = ""
     answer: Decision | None = None
     abandoned: bool = False
     closed: bool = False
@@ -141,17 +145,24 @@ class Attempt:
             first, self.released = not self.released, True
             return first
 
-    def answered(self, answer: Decision) -> bool:
-        """An answer arrived. Is anybody still waiting for it?"""
+    def ask(self) -> bool:
+        """Whoever is told True asks KIFF; else nobody waits for the answer any more, and nobody is asked."""
         with self.lock:
-            self.answer = answer
+            if not self.abandoned:
+                self.question = UNDER_WAY
             return not self.abandoned
 
-    def abandon(self) -> Decision | None:
-        """Nobody waits any more; the answer, if it is there already."""
+    def answered(self, answer: Decision | None) -> bool:
+        """The question is over: with an answer, or with None. Is anybody still waiting for it?"""
+        with self.lock:
+            self.question, self.answer = OVER, answer
+            return not self.abandoned
+
+    def abandon(self) -> bool:
+        """Nobody waits any more. Is the question over? One under way is seen to by whoever asks it."""
         with self.lock:
             self.abandoned = True
-            return self.answer
+            return self.question == OVER
 
     def write_open(self, write: Callable[[Receipt], Any], receipt: Receipt) -> None:
         """Writes down that it begins, unless it has ended: whoever waited for this may be gone meanwhile."""

@@ -110,8 +110,7 @@ class Core:
         run_context, approval_id = self.taint.context(), self._approval_of(attempt, approval_id)
         attempt.asked_at = time.monotonic()
         try:
-            told = yield partial(self._ask, attempt, run_context, approval_id)
-            answer = self._asking.read(attempt, told)
+            answer = yield partial(self._ask, attempt, run_context, approval_id)
         except Exception as error:  # noqa: BLE001  # whatever a client raises is one thing: KIFF was not asked
             answer = self._unasked(attempt, error)
         except BaseException as error:
@@ -149,15 +148,25 @@ class Core:
             attempt.previous = attempt.previous or held.receipt_id
         return given or ("" if held is None else held.approval_id)
 
-    def _ask(self, attempt: Attempt, run_context: Any, approval_id: str) -> Any:
-        if attempt.abandoned:  # before a thread was free for it
+    def _ask(self, attempt: Attempt, run_context: Any, approval_id: str) -> Decision | None:
+        if not attempt.ask():  # given up before a thread was free for it: KIFF never hears of it
             return None
-        self._outcomes.before_asking()
-        answer = self._asking.ask(attempt, run_context, approval_id)
-        self._outcomes.after_answer()
-        if isinstance(answer, Decision) and not attempt.answered(answer) and answer.outcome == ALLOWED:
-            self._outcomes.give_back(attempt, answer.proposal_id)
+        answer: Decision | None = None
+        try:
+            self._outcomes.before_asking()
+            answer = self._asking.read(attempt, self._asking.ask(attempt, run_context, approval_id))
+            self._outcomes.after_answer()
+        finally:
+            if not attempt.answered(answer):
+                self._give_back(attempt)
         return answer
+
+    def _give_back(self, attempt: Attempt) -> None:
+        """The question is over and nobody waits for its answer."""
+        if attempt.answer is None:
+            self._give_back_later(attempt)
+        elif attempt.answer.outcome == ALLOWED:
+            self._outcomes.give_back(attempt, attempt.answer.proposal_id)
 
     def _unasked(self, attempt: Attempt, error: Exception) -> Decision:
         code, why = told_of(error)
@@ -173,15 +182,13 @@ class Core:
             self._outcomes.give_back_later(attempt, proposal_id(attempt))
 
     def _interrupted(self, attempt: Attempt, error: BaseException) -> Steps[None]:
-        """Whoever asked is gone. An answer that comes, or came, in between is given back."""
-        answer = attempt.abandon()
+        """Whoever asked is gone. A clearance that came is given back here; one that comes, by the thread that asks."""
+        is_over = attempt.abandon()
         reason = f"interrupted: {type(error).__name__} while KIFF was asked"
         attempt.decision = self._named(attempt, Decision(ERROR, reason, reasons=("interrupted",)))
         yield from self.settle(attempt, End(NOT_RUN, error))
-        if answer is None:
-            self._give_back_later(attempt)
-        elif answer.outcome == ALLOWED:
-            yield partial(self._outcomes.give_back, attempt, answer.proposal_id)
+        if is_over:
+            yield partial(self._give_back, attempt)
 
     def _answered(self, attempt: Attempt, answer: Decision) -> Steps[None]:
         if answer.outcome == APPROVAL_REQUIRED and answer.approval_id:
