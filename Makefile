@@ -41,7 +41,7 @@ test: .venv/.stamp
 	@$(BIN)/python tests/frameworks together
 
 check: lint
-	@$(PYTEST) -n 2 --dist loadfile -m 'not slow and not soak'
+	@$(PYTEST) -n 3 --dist loadfile -m 'not slow and not soak'
 
 lint: .venv/.stamp
 	@$(BIN)/python -m ruff check --quiet --output-format concise .
