@@ -106,8 +106,7 @@ class Admission:
             self._core.attempts.number(attempt)
         else:
             known = yield from self._known(attempt)
-            if known is not None and known.asked and (peek or known.start()):
-                known.given, known.looked, known.running = attempt.given, attempt.looked, to_run
+            if known is not None and known.asked and (peek or known.start(attempt, running=to_run)):
                 return known
             if known is not None:
                 self._core.attempts.number(attempt)

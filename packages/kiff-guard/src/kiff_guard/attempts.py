@@ -139,11 +139,23 @@ class Attempt:
             first, self.closed = not self.closed, True
             return first
 
-    def start(self) -> bool:
-        """Whoever is told True runs it, and nobody else does."""
+    def start(self, by: Attempt | None = None, *, running: bool = False) -> bool:
+        """Whoever is told True runs it, with the arguments that `by` has, and nobody else does."""
         with self.lock:
-            first, self.released = not self.released, True
-            return first
+            if self.released or self.closed:
+                return False
+            self.released, self.running = True, running
+            if by is not None:
+                self.given, self.looked = by.given, by.looked
+            return True
+
+    def give_up(self, *, running: bool) -> str:
+        """How it ended, if nobody will say; "" for one that the guard runs, which will. Nobody starts it after this."""
+        with self.lock:
+            if self.running and not running:
+                return ""
+            was_released, self.released = self.released, True
+            return UNKNOWN if was_released else NOT_RUN
 
     def ask(self) -> bool:
         """Whoever is told True asks KIFF; else nobody waits for the answer any more, and nobody is asked."""

@@ -295,9 +295,11 @@ class Core:
                 self.unwritten.appendleft(receipt)
                 raise
 
-    def _swept(self, attempt: Attempt) -> Steps[None]:
+    def _swept(self, attempt: Attempt, *, running: bool = False) -> Steps[None]:
         """Nobody will settle it any more. What was only looked at did not run."""
-        yield from self.settle(attempt, End(UNKNOWN if attempt.released else NOT_RUN), tell_later=True)
+        status = attempt.give_up(running=running)
+        if status:
+            yield from self.settle(attempt, End(status), tell_later=True)
 
     def _dropped(self) -> Steps[None]:
         """What the collector of garbage found: coroutines and streams that were thrown away."""
@@ -316,8 +318,7 @@ class Core:
         """
         yield from self._dropped()
         for attempt in self.attempts.all():
-            if running or not attempt.running:
-                yield from self._swept(attempt)
+            yield from self._swept(attempt, running=running)
         yield self._outcomes.tell_all_waiting
         try:
             yield partial(self._write_unwritten, len(self.unwritten))

@@ -1,16 +1,20 @@
 """One logic for threads and for event loops: a generator of steps, and what drives it runs each where it may wait.
 
 A step is work that may block: asking KIFF, writing a receipt to a disk. `drive` runs steps here and now, `adrive` in
-threads of its own, so that no event loop ever stands still. What a step returns or raises goes back into the generator.
+threads of its own, so that no loop of asyncio or trio ever stands still. What a step returns or raises goes back into
+the generator.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
+
+from kiff_guard.notice import warn
 
 Answer = TypeVar("Answer")
 Step = Callable[[], Any]
@@ -21,6 +25,7 @@ THREADS = 32
 
 _making = Lock()
 _pool: Any = None
+_has_warned = False
 
 
 def drive(steps: Steps[Answer]) -> Answer:
@@ -85,15 +90,17 @@ class _Walk:
 async def _atake(walk: _Walk, step: Step) -> None:
     import asyncio
 
+    wait, gone = _loop()
     try:
-        loop = asyncio.get_running_loop()
-        begun = _threads().submit(_whole, step)
+        begun = None if wait is None else _threads().submit(_whole, step)
     except RuntimeError:  # the interpreter ends and begins no more threads: there is only this one
+        begun = None
+    if begun is None or wait is None:
         walk.take(step)
         return
     try:
-        value = await asyncio.wrap_future(begun, loop=loop)
-    except (asyncio.CancelledError, GeneratorExit):  # the caller was cancelled, or thrown away
+        value = await wait(begun)
+    except (gone, GeneratorExit):  # the caller was cancelled, or thrown away
         with suppress(asyncio.CancelledError):
             walk.failed(asyncio.CancelledError())
         if begun.cancelled():  # it waited for a thread, and would be lost
@@ -104,6 +111,44 @@ async def _atake(walk: _Walk, step: Step) -> None:
         walk.failed(error)
     else:
         walk.went(value)
+
+
+def _loop() -> tuple[Callable[[Any], Any] | None, type[BaseException]]:
+    """What waits for a future in the loop that runs here, and what it raises in a caller that is cancelled."""
+    import asyncio
+
+    with suppress(RuntimeError):
+        return partial(asyncio.wrap_future, loop=asyncio.get_running_loop()), asyncio.CancelledError
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        with suppress(RuntimeError):
+            return partial(_wait_in_trio, trio, trio.lowlevel.current_trio_token()), trio.Cancelled
+    _warn_of_no_loop()
+    return None, asyncio.CancelledError
+
+
+async def _wait_in_trio(trio: Any, loop: Any, future: Any) -> Any:
+    """Waits for a future in trio, which knows none: as asyncio does, it is cancelled with whoever waits."""
+    over = trio.Event()
+
+    def wake(_: Any) -> None:
+        with suppress(trio.RunFinishedError):
+            loop.run_sync_soon(over.set)
+
+    future.add_done_callback(wake)
+    try:
+        await over.wait()
+    except BaseException:
+        future.cancel()
+        raise
+    return future.result()
+
+
+def _warn_of_no_loop() -> None:
+    global _has_warned
+    if not _has_warned:
+        _has_warned = True
+        warn("no loop of asyncio or trio runs here: what awaits a guard stands still while it asks KIFF and writes")
 
 
 def _whole(step: Step) -> Any:

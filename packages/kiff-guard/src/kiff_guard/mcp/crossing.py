@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -39,6 +41,7 @@ class Crossings:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._open: dict[Key, Crossing] = {}
+        self._others: Counter[Key] = Counter()
         self._lock = Lock()
 
     def enter(self, call: Call, room: str) -> Crossing | None:
@@ -49,10 +52,31 @@ class Crossings:
         """
         crossing = Crossing(call, key(room, call.id))
         with self._lock:
-            if crossing.key in self._open or len(self._open) >= CROSSING_LIMIT:
+            if crossing.key in self._open or crossing.key in self._others or len(self._open) >= CROSSING_LIMIT:
                 return None
             self._open[crossing.key] = crossing
         return crossing
+
+    def reserve(self, room: str, messages: Iterable[Mapping[str, Any]]) -> list[Key] | None:
+        """Requests come that are no calls: no answer to one may pass for the answer to a call.
+
+        Returns:
+            What `free` is told once they are over; None if an id is that of a call.
+        """
+        asking = [each["id"] for each in messages if "method" in each and is_id(each.get("id"))] if room else []
+        keys = [key(room, id) for id in asking]
+        with self._lock:
+            if any(each in self._open for each in keys):
+                return None
+            self._others.update(keys)
+        return keys
+
+    def free(self, keys: Iterable[Key]) -> None:
+        with self._lock:
+            for each in keys:
+                self._others[each] -= 1
+                if not self._others[each]:
+                    del self._others[each]
 
     def leave(self, crossing: Crossing) -> bool:
         """The call is over. True for the first to say so."""

@@ -39,6 +39,8 @@ _PARAMS = _folded("name", "arguments", "_meta", "task", "requestState", "inputRe
 _METHOD = re.compile(r"[!-~]{1,256}")
 _NAME_LIMIT = 512
 _ID_LIMIT = 1024
+_EXACT_LIMIT = 2**53 - 1
+"""Beyond it, readers that have only doubles take two integers for one."""
 
 Id = int | str
 Key = tuple[str, Id]
@@ -171,6 +173,8 @@ def call_of(message: dict[str, Any], raw: bytes, *, session: str = "", elicits: 
     tool = params.get("name")
     if not isinstance(tool, str) or not 0 < len(tool) <= _NAME_LIMIT:
         raise Unreadable(f"`params.name` is a text of 1 to {_NAME_LIMIT} characters", INVALID_PARAMS, id)
+    if "\0" in tool:
+        raise Unreadable("`params.name` has a NUL in it, where it ends for some readers", INVALID_PARAMS, id)
     arguments = params.get("arguments")
     if arguments is not None and not isinstance(arguments, dict):
         raise Unreadable("`params.arguments` is an object", INVALID_PARAMS, id)
@@ -185,8 +189,10 @@ def version_of(message: Mapping[str, Any]) -> str:
 
 
 def is_id(id: Any) -> TypeGuard[Id]:
-    """Is it an id a client may use? Neither true nor 1.0 nor null is."""
-    return (isinstance(id, str) and len(id) <= _ID_LIMIT) or (isinstance(id, int) and not isinstance(id, bool))
+    """Is it an id a client may use? Neither true nor 1.0 nor null is, nor an integer that a double does not hold."""
+    if isinstance(id, str):
+        return len(id) <= _ID_LIMIT
+    return isinstance(id, int) and not isinstance(id, bool) and abs(id) <= _EXACT_LIMIT
 
 
 def key_of(id: Id) -> Key:
@@ -254,6 +260,8 @@ def _check_envelope(message: dict[str, Any]) -> None:
     method = message["method"]
     if not isinstance(method, str) or not _METHOD.fullmatch(method):
         raise Unreadable("`method` is a text of printable ASCII without spaces", id=whom)
+    if "id" in message and whom is None:  # its answer might come with the id of a call: 1.0 is 1 for some readers
+        raise Unreadable("the id of a request is a text or an integer of at most 53 bits")
     if method != CALL and method.casefold() == CALL:
         raise Unreadable(f"the method is `{CALL}`, in small letters", id=whom)
 
@@ -261,6 +269,8 @@ def _check_envelope(message: dict[str, Any]) -> None:
 def _check_names(members: dict[str, Any], known: dict[str, str], id: Id | None) -> None:
     """Refuses a name that some readers take for a known one and others do not."""
     for name in members:
+        if "\0" in name:
+            raise Unreadable("a name has a NUL in it, where it ends for some readers", id=id)
         meant = known.get(name.casefold(), name)
         if meant != name:
             raise Unreadable(f"`{name[:80]}` is written `{meant}`", id=id)
@@ -269,6 +279,8 @@ def _check_names(members: dict[str, Any], known: dict[str, str], id: Id | None) 
 def _check_alike(value: Any, id: Id | None) -> None:
     """Refuses two names of one object that differ only in case: some readers take them for one."""
     for names in _objects(value):
+        if any("\0" in name for name in names):
+            raise Unreadable("a name has a NUL in it, where it ends for some readers", INVALID_PARAMS, id)
         folded = {name.casefold() for name in names}
         if len(folded) != len(names):
             raise Unreadable("two names of one object differ only in case", INVALID_PARAMS, id)

@@ -164,6 +164,9 @@ class Gateway:
         """Batches went out of the protocol in 2025. One without a tool call passes; calls come one by one."""
         calls = [each for each in messages if protocol.is_call(each)]
         if not calls or self._desk.observes:
+            for each in messages if not self._desk.observes else ():
+                if "method" in each:
+                    self._note(each)
             self._server.write(line, messages)
             return
         for each in messages:

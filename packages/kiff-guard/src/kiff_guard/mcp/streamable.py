@@ -26,7 +26,7 @@ from typing import Any
 from kiff_guard.mcp import message as protocol
 from kiff_guard.mcp import reply, sse
 from kiff_guard.mcp.asking import Asking, Question
-from kiff_guard.mcp.crossing import Crossing, Crossings
+from kiff_guard.mcp.crossing import Crossing, Crossings, Key
 from kiff_guard.mcp.desk import Desk, note
 from kiff_guard.mcp.entrance import LOOPBACK, Entrance, Refused, check_header, check_type, length_of, turned_away
 from kiff_guard.mcp.headers import SESSION
@@ -181,13 +181,24 @@ class Exchange(BaseHTTPRequestHandler):
                 return self._call(message, body)
             if isinstance(message, list) and any(map(protocol.is_call, message)):
                 raise Unreadable("a batch with a tool call is not forwarded: send each message by itself")
+            reserved = self._reserved(message)
         except Unreadable as why:
             if not self.gateway.desk.observes:
                 note(f"a message was not forwarded: {why}")
                 raise Refused(400, reply.failure(why.id, why.code, str(why))) from None
             note(f"a message was forwarded unseen: {why}")
-            message = None
-        self._other(message if isinstance(message, dict) else {}, body)
+            message, reserved = None, []
+        try:
+            self._other(message if isinstance(message, dict) else {}, body)
+        finally:
+            self.gateway.crossings.free(reserved)
+
+    def _reserved(self, message: Any) -> list[Key]:
+        keys = self.gateway.crossings.reserve(self._session(), message if isinstance(message, list) else [message])
+        if keys is None:
+            id = message.get("id") if isinstance(message, dict) else None
+            raise Unreadable("the id is that of a tool call that is not answered yet", id=id)
+        return keys
 
     def _other(self, message: dict[str, Any], body: bytes) -> None:
         """What is no tool call is forwarded, but for the answers to what the gateway asked."""
