@@ -46,6 +46,13 @@ async def _cancelled(guard: Guard, seen: Callable[[], bool]) -> None:
         await task
 
 
+async def _cancelled_before_the_answer(guard: Guard, client: Gate) -> None:
+    await _cancelled(guard, partial(client.came.wait, BOUND))
+    client.let.set()
+    await _idle()
+    await guard.aflush()
+
+
 def test_a_question_that_was_cancelled_under_way_is_given_back_once() -> None:
     client = Gate()
     guard = Guard(client, agent="bot", mode="enforce")
@@ -67,13 +74,7 @@ def test_a_cancelled_question_that_kiff_did_not_clear_is_not_given_back(outcome:
     client = Gate(outcome)
     guard = Guard(client, agent="bot", mode="enforce")
 
-    async def run() -> None:
-        await _cancelled(guard, partial(client.came.wait, BOUND))
-        client.let.set()
-        await _idle()
-        await guard.aflush()
-
-    asyncio.run(run())
+    asyncio.run(_cancelled_before_the_answer(guard, client))
     assert (client.calls, client.settles) == (1, [])
 
 
@@ -81,13 +82,7 @@ def test_a_cancelled_question_whose_answer_is_lost_is_given_back_once() -> None:
     client = Gate(Unreachable("gone"))
     guard = Guard(client, agent="bot", mode="enforce")
 
-    async def run() -> None:
-        await _cancelled(guard, partial(client.came.wait, BOUND))
-        client.let.set()
-        await _idle()
-        await guard.aflush()
-
-    asyncio.run(run())
+    asyncio.run(_cancelled_before_the_answer(guard, client))
     assert [e.status for e in client.settles] == ["cancelled"]
 
 

@@ -74,6 +74,19 @@ async def until(done: Any) -> None:
     await asyncio.wait_for(ends(), PATIENCE_SECONDS)
 
 
+async def cancelled_in_the_queue(settling: Any) -> None:
+    """The only thread is busy; the caller goes while its step waits for one."""
+    busy, begun = threading.Event(), threading.Event()
+    steps._threads().submit(lambda: (begun.set(), busy.wait(PATIENCE_SECONDS)))
+    await until(begun.is_set)
+    waiting = asyncio.create_task(settling)
+    await until(lambda: steps._threads()._work_queue.qsize())
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    busy.set()
+
+
 async def tool() -> str:
     return "done"
 
@@ -101,16 +114,7 @@ def test_who_is_cancelled_before_the_end_could_begin_to_be_written_loses_no_rece
         ledger = Slow("none")
         guard, client = guarding(ledger)
         decision = await guard.adecide_only("refund", ARGS)
-        busy = threading.Event()
-        begun = threading.Event()
-        steps._threads().submit(lambda: (begun.set(), busy.wait(PATIENCE_SECONDS)))
-        await until(begun.is_set)
-        settling = asyncio.create_task(guard.asettle(decision, result="done"))
-        await until(lambda: steps._threads()._work_queue.qsize())
-        settling.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await settling
-        busy.set()
+        await cancelled_in_the_queue(guard.asettle(decision, result="done"))
         await until(lambda: client.settles)
         assert ledger.lines == [("open", "unknown"), ("append", "succeeded")]
         steps._threads().shutdown()
@@ -126,16 +130,7 @@ def test_who_is_cancelled_before_kiff_could_be_told_has_it_told_with_the_next_ca
         monkeypatch.setattr(steps, "_pool", None)
         guard, client = guarding([])
         decision = await guard.adecide_only("refund", ARGS)
-        busy = threading.Event()
-        begun = threading.Event()
-        steps._threads().submit(lambda: (begun.set(), busy.wait(PATIENCE_SECONDS)))
-        await until(begun.is_set)
-        settling = asyncio.create_task(guard.asettle(decision, result="done"))
-        await until(lambda: steps._threads()._work_queue.qsize())
-        settling.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await settling
-        busy.set()
+        await cancelled_in_the_queue(guard.asettle(decision, result="done"))
         await guard.adecide_only("refund", {**ARGS, "order_id": "ord_2"})
         assert [each.status for each in client.settles] == ["succeeded"]
         steps._threads().shutdown()
