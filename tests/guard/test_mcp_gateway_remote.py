@@ -62,6 +62,16 @@ def scripted(guard: Guard) -> ScriptedClient:
     return guard.client
 
 
+def once(go: threading.Event) -> Behave:
+    """A server that answers when it is let."""
+
+    def behave(handler: Server.Handler, body: bytes) -> None:
+        go.wait(PATIENCE_SECONDS)
+        does(handler, body)
+
+    return behave
+
+
 # Decided
 
 
@@ -516,13 +526,8 @@ def test_a_stream_that_is_too_long_is_not_taken_up_again(tmp_path: Path, monkeyp
 def test_more_requests_than_there_is_room_for_are_turned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "TRIPS_LIMIT", 1)
     go = threading.Event()
-
-    def behave(handler: Server.Handler, body: bytes) -> None:
-        go.wait(PATIENCE_SECONDS)
-        does(handler, body)
-
     guard = enforcing()
-    with Rig(guard, tmp_path, behave) as rig:
+    with Rig(guard, tmp_path, once(go)) as rig:
         rig.call(1, "refund", REFUND)
         until(lambda: len(rig.server.got) == 1)
         rig.call(2, "pay", REFUND)
@@ -731,13 +736,8 @@ def test_a_call_cancelled_while_it_is_decided_never_runs(tmp_path: Path) -> None
 
 def test_a_call_in_the_server_when_the_client_goes_is_finished(tmp_path: Path) -> None:
     go = threading.Event()
-
-    def behave(handler: Server.Handler, body: bytes) -> None:
-        go.wait(PATIENCE_SECONDS)
-        does(handler, body)
-
     guard = enforcing()
-    with Rig(guard, tmp_path, behave) as rig:
+    with Rig(guard, tmp_path, once(go)) as rig:
         rig.call(1, "refund", REFUND)
         until(lambda: bool(rig.server.got))
         threading.Timer(0.1, go.set).start()

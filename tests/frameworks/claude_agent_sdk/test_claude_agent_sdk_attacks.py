@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from claude_agent_sdk import ClaudeAgentOptions
 from guards import enforcing
-from test_claude_agent_sdk_adapter import Shop, asked
+from test_claude_agent_sdk_adapter import Shop, asked, shop
 
 from kiff_guard import Guard
 from kiff_guard.adapters.claude_agent_sdk import attach, hook
 from kiff_guard.errors import ConfigurationError
 
+__all__ = ["shop"]  # a fixture of the adapter's tests
+
 SIMPLE = {"CLAUDE_CODE_SIMPLE": "1"}
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop(tmp_path)
-    yield shop
-    if shop.model is not None:
-        shop.model.close()
 
 
 def in_a_file(folder: Path) -> str:
